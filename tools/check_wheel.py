@@ -18,7 +18,17 @@ def main() -> None:
     """Exit 0 if every module imports where it should; otherwise show what did not."""
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
-        run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, str(ROOT), quiet=True)
+        run(
+            sys.executable,
+            "-m",
+            "build",
+            "--wheel",
+            "--no-isolation",
+            "--outdir",
+            folder,
+            str(ROOT),
+            quiet=True,
+        )
         wheel = next(scratch.glob("*.whl"))
         modules = modules_of(wheel)
         venv.create(scratch / "empty", with_pip=True)
@@ -41,9 +51,25 @@ def modules_of(wheel: Path) -> list[str]:
 def check(python: str, requirement: str, modules: list[str]) -> None:
     """Install *requirement* and import *modules*, each in the same fresh process."""
     constraints = str(ROOT / "constraints.txt")
-    run(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-c", constraints, requirement)
+    run(
+        python,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "-c",
+        constraints,
+        requirement,
+    )
     # From the root folder: nothing of the checkout may stand in for what the wheel lacks.
-    run(python, "-P", "-c", f"import importlib\nfor name in {modules!r}: importlib.import_module(name)", cwd="/")
+    run(
+        python,
+        "-P",
+        "-c",
+        f"import importlib\nfor name in {modules!r}: importlib.import_module(name)",
+        cwd="/",
+    )
 
 
 def run(*command: str, quiet: bool = False, cwd: str | None = None) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import grpc
 import pytest
 from click.testing import CliRunner
+
 from guardhouse.clients.stubs import write_protos, write_python
 from guardhouse.protos import inference_pb2, inference_pb2_grpc
 from guardhouse.server.commands.stubs import command

@@ -11,9 +11,10 @@ import grpc
 import numpy as np
 
 if sys.argv[1] == "ours-first":
-    from guardhouse.protos import guardhouse_pb2, inference_pb2, inference_pb2_grpc
     from tritonclient import grpc as triton
     from tritonclient.grpc import service_pb2, service_pb2_grpc
+
+    from guardhouse.protos import guardhouse_pb2, inference_pb2, inference_pb2_grpc
 else:
     from tritonclient import grpc as triton
     from tritonclient.grpc import service_pb2, service_pb2_grpc

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from google.protobuf import descriptor_pool
+
 from guardhouse.protos import inference_pb2
 from guardhouse.protos.pool import POOL
 

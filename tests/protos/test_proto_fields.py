@@ -3,8 +3,9 @@
 import pytest
 from google.protobuf.descriptor import Descriptor, FieldDescriptor, ServiceDescriptor
 from google.protobuf.descriptor_pb2 import DescriptorProto
-from guardhouse.protos import guardhouse_pb2, inference_pb2
 from tritonclient.grpc import model_config_pb2, service_pb2
+
+from guardhouse.protos import guardhouse_pb2, inference_pb2
 
 NAMED = {"name": 1, "version": 2}
 TENSOR = {"name": 1, "datatype": 2, "shape": 3}

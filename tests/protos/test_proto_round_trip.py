@@ -9,8 +9,9 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.descriptor_pb2 import DescriptorProto
 from google.protobuf.message import Message
 from google.protobuf.unknown_fields import UnknownFieldSet
-from guardhouse.protos import guardhouse_pb2, inference_pb2
 from tritonclient.grpc import service_pb2
+
+from guardhouse.protos import guardhouse_pb2, inference_pb2
 
 SAMPLES: dict[int, Any] = {
     FieldDescriptor.CPPTYPE_BOOL: True,

@@ -1,0 +1,66 @@
+"""A failed call in one line for a person: what it means, and what to do."""
+
+from typing import Any, Final
+
+from grpc import StatusCode
+
+from .errors import GuardhouseError
+
+# By the server's reason. Where there is no entry, the server's own words have to do.
+BY_REASON: Final[dict[str, str]] = {
+    "CERTIFICATE_EXPIRED": "issue a new certificate, and name it in client.yaml",
+    "CERTIFICATE_INVALID": "name the certificate that the server's CA issued to you in client.yaml",
+    "CERTIFICATE_MISSING": "name certificate and key in client.yaml",
+    "TOKEN_MISSING": "name a token_file in client.yaml, or give --token-file FILE",
+    "TOKEN_INVALID": "get a token that this server accepts, and is meant for this certificate",
+    "TOKEN_EXPIRED": "get a new token, and put it into the token file",
+    "METHOD_DENIED": "ask the operator for a role that allows it; guardhouse whoami shows yours",
+    "MODEL_DENIED": "ask the operator for a role that allows it; guardhouse whoami shows yours",
+    "MODEL_UNKNOWN": "check the name and the version of the model",
+    "MODEL_FAILED": "tell the operator the error id",
+    "INTERNAL": "tell the operator the error id",
+    "MESSAGE_TOO_LARGE": "send fewer items at once",
+    "DRAINING": "try again in a moment",
+}
+
+BY_CODE: Final[dict[StatusCode, str]] = {
+    StatusCode.UNAVAILABLE: "check that the server runs and is named right",
+    StatusCode.DEADLINE_EXCEEDED: "allow more time with --timeout, or ask for less at once",
+    StatusCode.UNIMPLEMENTED: "this server does not offer it",
+}
+
+_HANDSHAKE: Final = ("handshake", "certificate_verify_failed", "ssl", "socket closed", "connection reset")
+
+
+def advice(error: GuardhouseError) -> str:
+    """Return what to do about the error, "" where nobody can say."""
+    if error.retry_after is not None:
+        return f"try again in {error.retry_after:.3g} s"
+    handshake = not error.reason and any(sign in error.message.lower() for sign in _HANDSHAKE)
+    if error.code is StatusCode.UNAVAILABLE and handshake:
+        return "the TLS handshake failed: check ca, certificate and key in client.yaml"
+    return BY_REASON.get(error.reason) or BY_CODE.get(error.code, "")
+
+
+def line(error: GuardhouseError) -> str:
+    """Return the error, the advice, and the ids to ask the operator with, on one line."""
+    ids = [
+        f"error {error.error_id}" if error.error_id else "",
+        f"trace {error.trace_id}: guardhouse traces {error.trace_id}" if error.trace_id else "",
+    ]
+    text = "; ".join(filter(None, [str(error), advice(error)]))
+    found = ", ".join(filter(None, ids))
+    return f"{text} ({found})" if found else text
+
+
+def as_json(error: GuardhouseError) -> dict[str, Any]:
+    """Return the error as values that JSON can hold."""
+    return {
+        "code": error.code.name,
+        "reason": error.reason,
+        "message": error.message,
+        "advice": advice(error),
+        "error_id": error.error_id,
+        "trace_id": error.trace_id,
+        "retry_after": error.retry_after,
+    }

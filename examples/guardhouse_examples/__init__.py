@@ -1,0 +1,1 @@
+"""Models and servers to try the guard with."""

@@ -1,0 +1,39 @@
+"""A dictionary that never grows beyond a size: the oldest entry makes room."""
+
+from __future__ import annotations
+
+from typing import Generic, TypeVar
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class Bounded(Generic[K, V]):
+    """First in, first out. Only for what can be worked out again: caches, never limits.
+
+    Safe to share between threads: each step is one dictionary operation.
+    """
+
+    __slots__ = ("_items", "_size", "get")
+
+    def __init__(self, size: int) -> None:
+        self._items: dict[K, V] = {}
+        self._size = size
+        self.get = self._items.get
+
+    def put(self, key: K, value: V) -> None:
+        """Keep *value*; drop the oldest entry if there are now more than the size."""
+        self._items[key] = value
+        if len(self._items) > self._size:
+            self._items.pop(next(iter(self._items), key), None)
+
+    def discard(self, key: K) -> None:
+        """Forget *key*, if it is there."""
+        self._items.pop(key, None)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._items.clear()
+
+    def __len__(self) -> int:
+        return len(self._items)

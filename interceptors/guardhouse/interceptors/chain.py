@@ -1,0 +1,157 @@
+"""`Guard`: one concern. `Chain`: guards in order, compiled once. No I/O, no colour."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Callable, Iterable
+from enum import IntEnum
+from inspect import iscoroutinefunction, isgeneratorfunction
+from typing import Any
+
+from grpc import StatusCode
+
+from .call import Call, Metadata
+from .refusal import Refusal
+
+LOG = logging.getLogger("guardhouse")
+
+
+class Stage(IntEnum):
+    """Where a guard stands, outermost first. A chain out of this order does not compile."""
+
+    RECORD = 0
+    DEADLINE = 1
+    IDENTITY = 2
+    TOKEN = 3
+    AUTHORIZATION = 4
+    RATE = 5
+    VALIDATION = 6
+    MODEL_AUTHORIZATION = 7
+    BUDGET = 8
+    SCREENING = 9
+    OUTPUT = 10
+
+
+class Guard:
+    """One concern. Override what you need; never wait, never do I/O. To refuse, raise `Refusal`."""
+
+    stage: Stage = Stage.SCREENING
+
+    def admit(self, call: Call) -> None:
+        """Decide before any message is read."""
+
+    def inspect(self, call: Call, request: Any) -> None:
+        """Decide about each request message, parsed."""
+
+    def release(self, call: Call, response: Any) -> Any:
+        """Return what may leave in place of each response message."""
+        return response
+
+    def settle(self, call: Call) -> None:
+        """Give back, charge, record: once, whatever happened. `call.status` is set."""
+
+
+def _verbs(guards: Iterable[Guard], verb: str) -> tuple[Callable[..., Any], ...]:
+    """The bound methods of the guards that have something to say at *verb*."""
+    verbs = tuple(
+        getattr(guard, verb) for guard in guards if getattr(type(guard), verb) is not getattr(Guard, verb)
+    )
+    for each in verbs:
+        if iscoroutinefunction(each) or isgeneratorfunction(each):
+            # Called and never awaited, it would let everybody through.
+            message = f"{each.__qualname__} is not a plain function: a guard never waits"
+            raise TypeError(message)
+    return verbs
+
+
+class Chain:
+    """Guards in order. Its verbs run theirs; a verb that a guard leaves alone costs nothing.
+
+    Args:
+        guards: Outermost first.
+        open_methods: Paths (`/package.Service/Method`) that need no credential.
+
+    Raises:
+        ValueError: The guards are not in the order of `Stage`.
+        TypeError: A verb is not a plain function.
+    """
+
+    def __init__(self, *guards: Guard, open_methods: Iterable[str] = ()) -> None:
+        stages = [guard.stage for guard in guards]
+        if stages != sorted(stages):
+            order = " -> ".join(f"{type(guard).__name__} ({guard.stage.name})" for guard in guards)
+            message = f"guards out of order: {order}; wanted: {' -> '.join(stage.name for stage in Stage)}"
+            raise ValueError(message)
+        self.guards = guards
+        self.open_methods = frozenset(open_methods)
+        self._admits = _verbs(guards, "admit")
+        self._inspects = _verbs(guards, "inspect")
+        self._releases = _verbs(reversed(guards), "release")
+        self._settles = _verbs(reversed(guards), "settle")
+        self._random = random.Random().getrandbits  # seeded by the operating system
+
+    def open(self, method: str, metadata: Metadata, *, known: bool) -> Call:
+        """Begin the record of one RPC, before anything about it can fail.
+
+        The ids are random and unique, not secret: a caller may quote them.
+        """
+        return Call(
+            method,
+            metadata or (),
+            known,
+            wall_ns=time.time_ns(),
+            opened_ns=time.monotonic_ns(),
+            open=method in self.open_methods,
+            trace_id=self._random(128) | 1,
+            span_id=self._random(64) | 1,
+        )
+
+    def admit(self, call: Call) -> None:
+        """Run every guard's `admit`; the first `Refusal` ends it."""
+        for admit in self._admits:
+            admit(call)
+
+    def inspect(self, call: Call, request: Any) -> None:
+        """Run every guard's `inspect`; the first `Refusal` ends it."""
+        for inspect in self._inspects:
+            inspect(call, request)
+
+    def release(self, call: Call, response: Any) -> Any:
+        """Pass *response* through every guard's `release`, innermost first."""
+        for release in self._releases:
+            response = release(call, response)
+        return response
+
+    def settle(self, call: Call, refusal: Refusal | None) -> None:
+        """Close the call: once, innermost guard first. A guard that fails here stops no other."""
+        if call.closed:
+            return
+        call.closed = True
+        if refusal is not None:
+            # The frames it came through hold the caller's message, and it holds them.
+            refusal.__traceback__ = refusal.__cause__ = refusal.__context__ = None
+        call.refusal = refusal
+        call.status = refusal.code if refusal else StatusCode.OK
+        for settle in self._settles:
+            try:
+                settle(call)
+            except Exception:
+                LOG.exception("a guard failed to settle call %016x", call.span_id)
+
+
+def verdict(error: BaseException, call: Call) -> Refusal:
+    """What an error on the way through the chain means for the caller: a refusal, or our bug."""
+    return error if isinstance(error, Refusal) else _hidden("INTERNAL", error, call)
+
+
+def failed(call: Call, error: BaseException) -> Refusal:
+    """What an error of the service behind the chain means for the caller."""
+    return _hidden("MODEL_FAILED", error, call)
+
+
+def _hidden(reason: str, error: BaseException, call: Call) -> Refusal:
+    """A refusal in fixed words; what happened goes to the operator's log under the call's id."""
+    LOG.error("call %016x to %s: %s", call.span_id, call.method, reason, exc_info=error)
+    return Refusal(reason, type(error).__name__)

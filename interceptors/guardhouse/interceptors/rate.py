@@ -1,0 +1,95 @@
+"""So many calls in a period for each principal, kept in memory by GCRA (see `gcra`)."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import deque
+from functools import lru_cache
+from typing import Any
+
+from .call import Call, Principal
+from .chain import Guard, Stage
+from .gcra import Limit, decide, left, limit
+from .policy import Grant
+from .refusal import Refusal
+from .units import Rate
+
+MOST_KEYS = 1_000_000  # about 200 MB of distinct principals active at once
+LOOKS = 8  # old keys a new one looks at to find room: what a call costs does not grow with their number
+# Issuer, name (two issuers may give two people one name), and the rate: who holds roles of several rates by
+# several tokens has a bucket for each.
+Key = tuple[str, str, Rate]
+
+
+class RateLimit(Guard):
+    """Charges one call when it is admitted and one for every further message of a request stream.
+
+    A key whose bucket is full again says nothing and is forgotten; one that is not is never forgotten, so
+    nobody comes back richer. The lock makes a decision one step for the threaded shell.
+    """
+
+    stage = Stage.RATE
+
+    def __init__(self, most_keys: int = MOST_KEYS) -> None:
+        self._arrivals: dict[Key, float] = {}
+        self._queue: deque[Key] = deque()  # the keys, oldest first
+        self._most = most_keys
+        self._lock = threading.Lock()
+
+    def admit(self, call: Call) -> None:
+        """Charge the call, or refuse it with the time to wait."""
+        if call.grant is not None and call.grant.rate is not None:
+            self._charge(call, call.grant.rate)
+
+    def inspect(self, call: Call, request: Any) -> None:
+        """Charge each message of a stream after the first, which `admit` has charged."""
+        if call.requests > 1 and call.grant is not None and call.grant.rate is not None:
+            self._charge(call, call.grant.rate)
+
+    def remaining(self, principal: Principal, grant: Grant, now: float) -> int | None:
+        """Calls that would pass at *now*; None where nothing limits them."""
+        if grant.rate is None:
+            return None
+        return left(_limit(grant.rate), self._arrivals.get(_key(principal, grant.rate), now), now)
+
+    def _charge(self, call: Call, rate: Rate) -> None:
+        bucket = _limit(rate)
+        with self._lock:
+            key = self._place(_key(call.principal, rate), call.now)
+            verdict = decide(bucket, self._arrivals.get(key, 0.0), call.now)
+            self._arrivals[key] = verdict.arrival
+        if verdict.wait:
+            raise Refusal("RATE_LIMITED", f"{rate.count} in {rate.period} s", retry_after=verdict.wait)
+        if not call.responses and call.requests < 2:
+            full = math.ceil(max(0.0, verdict.arrival - call.now))
+            call.trailers.append(("ratelimit", f'"rate";r={verdict.left};t={full}'))
+
+    def _place(self, key: Key, now: float) -> Key:
+        """Where *key* is kept: with everybody else who is new, if there is no room for one more."""
+        if key in self._arrivals:
+            return key
+        if len(self._arrivals) >= self._most:
+            self._forget(now)
+        if len(self._arrivals) >= self._most:
+            return "", "", key[2]
+        self._queue.append(key)
+        return key
+
+    def _forget(self, now: float) -> None:
+        """Look at the oldest keys, and drop those that owe nothing."""
+        for _ in range(min(LOOKS, len(self._queue))):
+            old = self._queue.popleft()
+            if self._arrivals[old] > now:
+                self._queue.append(old)
+            else:
+                del self._arrivals[old]
+
+
+@lru_cache(maxsize=1024)
+def _limit(rate: Rate) -> Limit:
+    return limit(rate.per_second, rate.burst)
+
+
+def _key(principal: Principal, rate: Rate) -> Key:
+    return principal.issuer, principal.name, rate

@@ -1,0 +1,89 @@
+"""The servicer context as code behind the chain sees it: what both shells have in common.
+
+What the service says about the end of its call is noted here and sent by the shell, so that the record and
+the caller are told the same. What grpc knows of the peer comes from the snapshot taken at the start: asking
+grpc itself after the call has ended ends the process.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .call import Call, Metadata
+from .refusal import Refusal
+from .shapes import handler_refusal, without_credentials
+
+
+class Said:
+    """What the service has said about the end of its call."""
+
+    __slots__ = ("code", "details", "trailing")
+
+    def __init__(self) -> None:
+        self.code: Any = None  # as given: a StatusCode or its number
+        self.details: str | None = ""
+        self.trailing: Metadata = ()
+
+    def refusal(self) -> Refusal | None:
+        """The refusal that a code set by `set_code` stands for; None where there is none, or OK."""
+        if self.code in (None, 0) or getattr(self.code, "name", "") == "OK":
+            return None
+        return handler_refusal(self.code, self.details)
+
+    def aborted(self, code: Any, details: str | None, trailing: Any) -> Refusal:
+        """The refusal that an abort stands for. One that is private keeps its metadata to itself, too."""
+        refusal = handler_refusal(code, details)
+        self.code, self.details = refusal.code, refusal.words
+        if trailing and refusal.reason == "HANDLER":
+            self.trailing = tuple(trailing)
+        return refusal
+
+
+class ServiceContext:
+    """Everything not defined here is grpc's own context."""
+
+    __slots__ = ("_call", "_context", "_said")
+
+    def __init__(self, call: Call, said: Said, context: Any) -> None:
+        self._call = call
+        self._said = said
+        self._context = context
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._context, name)
+
+    def set_code(self, code: Any) -> None:
+        """End the call with *code* once the handler returns."""
+        self._said.code = code
+
+    def code(self) -> Any:
+        """The code set so far, or None."""
+        return self._said.code
+
+    def set_details(self, details: str) -> None:
+        """The words that go with the code."""
+        self._said.details = details
+
+    def details(self) -> Any:
+        """The words set so far."""
+        return self._said.details
+
+    def set_trailing_metadata(self, trailing_metadata: Any) -> None:
+        """The service's own trailing metadata; what the chain adds comes with it."""
+        self._said.trailing = tuple(trailing_metadata or ())
+
+    def trailing_metadata(self) -> Metadata:
+        """What the service has set."""
+        return self._said.trailing
+
+    def invocation_metadata(self) -> Metadata:
+        """The caller's metadata without its credentials."""
+        return without_credentials(self._call)
+
+    def peer(self) -> str:
+        """Where the call came from."""
+        return self._call.peer
+
+    def auth_context(self) -> Any:
+        """What the transport knows of the caller."""
+        return self._call.auth

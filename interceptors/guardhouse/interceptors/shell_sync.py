@@ -1,0 +1,270 @@
+"""The shell that drives a chain in `grpc.server`, the threaded one.
+
+The same way as in `shell_aio`: nothing is read before the call is admitted, everything is parsed and
+rendered here. Threads cannot be interrupted, so a deadline or a caller that leaves is noticed between
+messages and when the handler returns, not in the middle of its work.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import grpc
+
+from .call import CURRENT, Call
+from .chain import Chain, failed, verdict
+from .refusal import Refusal
+from .service_context import Said, ServiceContext
+from .shapes import Target, Targets, cut_off, late, overdue, parse, render, trailers
+
+ENDING = (KeyboardInterrupt, GeneratorExit)  # the process or the generator is ending, not the call
+GRACE = 0.05  # seconds for grpc to say that a call it has cut off is over
+NO_DEADLINE = 1e9  # grpc.server says 9.2e18 seconds where the caller set none
+
+
+class _Aborted(Exception):  # noqa: N818 - what grpc's own abort raises, by the same idea
+    """Ends a handler behind the chain; the refusal it stands for is already noted."""
+
+
+class GuardedContext(ServiceContext):
+    """The servicer context as code behind the chain sees it; see `shell_aio.GuardedContext`."""
+
+    __slots__ = ("_passage",)
+
+    def __init__(self, passage: Passage, context: Any) -> None:
+        super().__init__(passage.call, passage.said, context)
+        self._passage = passage
+
+    def details(self) -> bytes:
+        """The words set so far, in UTF-8, as grpc.server gives them."""
+        return str(self._said.details or "").encode("utf-8", "replace")
+
+    def abort(self, code: Any, details: str | None = "") -> None:
+        """End the call with *code*."""
+        self._passage.stopped = self._said.aborted(code, details, ())
+        raise _Aborted
+
+    def abort_with_status(self, status: Any) -> None:
+        """End the call with a `grpc.Status`."""
+        self._passage.stopped = self._said.aborted(status.code, status.details, status.trailing_metadata)
+        raise _Aborted
+
+
+class Passage:
+    """One RPC on its way through the chain, in the form in which grpc calls a method handler."""
+
+    request_streaming = True
+    request_deserializer = None
+    response_serializer = None
+    unary_unary = None
+    unary_stream = None
+
+    def __init__(self, chain: Chain, call: Call, target: Target | None) -> None:
+        self._chain = chain
+        self._target = target
+        self._context: Any = None
+        self._messages: Iterator[bytes] = iter(())
+        self._ended = threading.Event()
+        self.response_streaming = target is not None and target.gives_stream
+        self.call = call
+        self.said = Said()
+        self.stopped: Refusal | None = None
+
+    def __del__(self) -> None:
+        """A passage that grpc dropped without running it (too many concurrent RPCs) is settled too."""
+        if not self.call.closed:
+            self._chain.settle(self.call, Refusal("CANCELLED", "never dispatched"))
+
+    def stream_unary(self, messages: Iterator[bytes], context: Any) -> bytes:
+        """Carry one call whose answer is one message."""
+        answer, refusal = b"", None
+        try:
+            target = self._enter(messages, context)
+            response = self._behave(target)
+            self.stopped = self.stopped or self.said.refusal()
+            self._go_on()
+            answer = render(target, self.call, self._chain.release(self.call, response))
+        except ENDING:
+            raise
+        except BaseException as error:
+            refusal = self.stopped or verdict(error, self.call)
+        self._end(refusal)
+        return answer
+
+    def stream_stream(self, messages: Iterator[bytes], context: Any) -> Iterator[bytes]:
+        """Carry one call whose answer is a stream."""
+        refusal = None
+        try:
+            yield from self._stream(self._enter(messages, context))
+            refusal = self.stopped or self.said.refusal()
+        except GeneratorExit:
+            self._chain.settle(self.call, self._left() or Refusal("CANCELLED"))
+            raise
+        except ENDING:
+            raise
+        except BaseException as error:
+            refusal = self.stopped or verdict(error, self.call)
+        self._end(refusal)
+
+    def _enter(self, messages: Iterator[bytes], context: Any) -> Target:
+        """Admit the call; only then is there a method to run."""
+        call = self.call
+        self._context, self._messages = context, messages
+        remaining = context.time_remaining()
+        call.remaining = None if remaining is None or remaining > NO_DEADLINE else remaining
+        if not context.add_callback(self._ended.set):  # it ended while it waited for a thread
+            self._ended.set()
+            raise Refusal("CANCELLED")
+        call.peer = context.peer()
+        call.auth = context.auth_context()
+        renew(call)
+        self._chain.admit(call)
+        if self._target is None:
+            raise Refusal("METHOD_UNKNOWN")
+        CURRENT.set(call)
+        return self._target
+
+    def _end(self, refusal: Refusal | None) -> None:
+        refusal = self._left() or refusal
+        self._chain.settle(self.call, refusal)
+        self._context.set_trailing_metadata(trailers(self.call, refusal, self.said.trailing))
+        if refusal is not None:
+            self._context.abort(refusal.code, refusal.words)
+
+    def _left(self) -> Refusal | None:
+        """Why grpc ended the call before we did, if it has."""
+        if not self._ended.is_set():
+            return None
+        if late(self.call.remaining, self._context.time_remaining()):
+            return Refusal("DEADLINE_EXCEEDED")
+        return self.stopped if self.stopped and self.stopped.reason == "TOO_LARGE" else Refusal("CANCELLED")
+
+    def _go_on(self) -> Target:
+        """What stopped the call stops every further message, also for a handler that swallows it."""
+        call = self.call
+        if self.stopped is None and call.closed:
+            self.stopped = Refusal("CANCELLED", "the call has ended")
+        if self.stopped is None and overdue(call):
+            self.stopped = Refusal("DEADLINE_EXCEEDED", "our own limit")
+        if self.stopped is not None or self._target is None:
+            raise self.stopped or Refusal("CANCELLED")
+        return self._target
+
+    def _behave(self, target: Target) -> Any:
+        """Run the service's function; whatever it raises becomes a refusal in fixed words."""
+        request = self._requests() if target.takes_stream else self._only_request()
+        return self._model(target.behave, request, GuardedContext(self, self._context))
+
+    def _model(self, step: Callable[..., Any], *given: Any) -> Any:
+        """One step of the service's own code."""
+        started = time.monotonic_ns()
+        try:
+            return step(*given)
+        except (Refusal, _Aborted, StopIteration, *ENDING):
+            raise
+        except BaseException as error:  # a model that exits must not take the thread with it
+            hidden = failed(self.call, error)
+            raise self.said.refusal() or hidden from error
+        finally:
+            self.call.model_ns += time.monotonic_ns() - started
+
+    def _stream(self, target: Target) -> Iterator[bytes]:
+        responses = iter(self._behave(target))
+        try:
+            while True:
+                try:
+                    response = self._model(next, responses)
+                except StopIteration:
+                    return
+                self._go_on()
+                renew(self.call)
+                yield render(target, self.call, self._chain.release(self.call, response))
+        finally:
+            if close := getattr(responses, "close", None):
+                close()
+
+    def _next_request(self) -> Any:
+        """The next request message, parsed and inspected. StopIteration when there is none."""
+        target, call = self._go_on(), self.call
+        raw = next(self._messages)
+        if call.requests:
+            renew(call)
+        try:
+            message = parse(target, call, raw)
+            self._chain.inspect(call, message)
+        except Exception as error:
+            self.stopped = verdict(error, call)
+            raise self.stopped from None
+        return message
+
+    def _requests(self) -> Iterator[Any]:
+        while True:
+            try:
+                message = self._next_request()
+            except StopIteration:
+                self._end_of_requests()
+                return
+            except grpc.RpcError:  # not an end: what was sent so far must not pass for the whole
+                raise self._cut_off() from None
+            yield message
+
+    def _only_request(self) -> Any:
+        try:
+            return self._next_request()
+        except StopIteration:
+            self._end_of_requests()
+            raise Refusal("MESSAGE_MISSING") from None
+        except grpc.RpcError:
+            raise self._cut_off() from None
+
+    def _end_of_requests(self) -> None:
+        """Tell the end of the messages from a call that was cut off: see `shell_aio`."""
+        try:
+            next(self._messages, None)
+        except grpc.RpcError:
+            raise self._cut_off() from None
+
+    def _cut_off(self) -> Refusal:
+        self._ended.wait(GRACE)
+        self.stopped = cut_off(self._go_on())
+        return self.stopped
+
+
+def renew(call: Call) -> None:
+    """Tell the guards what time it is."""
+    call.now = time.monotonic()
+    call.wall = time.time()
+
+
+class _Interceptor(grpc.ServerInterceptor):
+    def __init__(self, chain: Chain) -> None:
+        self._chain = chain
+        self._targets = Targets()
+
+    def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
+        """Runs on the one thread that serves: opens the call, does nothing that could wait."""
+        details = handler_call_details
+        call = self._chain.open(details.method, details.invocation_metadata, known=False)
+        try:
+            target = self._targets.of(details.method, continuation(details))
+        except Exception as error:
+            target = _broken(error)
+        call.known = target is not None
+        return Passage(self._chain, call, target)
+
+
+def _broken(error: Exception) -> Target:
+    """A method that fails: what an interceptor or a handler table behind the chain leaves us with."""
+
+    def fail(_request: Any, _context: Any) -> None:
+        raise error
+
+    return Target(fail, True, False, "plain", bytes, bytes)
+
+
+def sync(chain: Chain) -> grpc.ServerInterceptor:
+    """The chain as an interceptor for anybody's server: `grpc.server(pool, interceptors=[sync(chain)])`."""
+    return _Interceptor(chain)

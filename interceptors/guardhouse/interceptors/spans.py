@@ -1,0 +1,177 @@
+"""One server span for each call, written straight as OTLP bytes.
+
+Names follow the RPC semantic conventions v1.45 (stable) and our own `guardhouse.*`, listed in
+docs/tracing.md. What does not change from call to call (who, what, which rule, which outcome) is encoded
+once and kept.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from typing import Final
+
+from grpc import StatusCode
+
+from .bounded import Bounded
+from .call import Call
+from .wire import attribute, field, varint
+
+SCHEMA_URL: Final = "https://opentelemetry.io/schemas/1.45.0"
+# The server's own failures; a refusal is an answer, not an error of the span (semantic conventions, RPC).
+ERRORS: Final = frozenset(
+    {
+        StatusCode.UNKNOWN,
+        StatusCode.DEADLINE_EXCEEDED,
+        StatusCode.UNIMPLEMENTED,
+        StatusCode.INTERNAL,
+        StatusCode.UNAVAILABLE,
+        StatusCode.DATA_LOSS,
+    }
+)
+_ATTRIBUTE: Final = b"J"  # Span.attributes = 9
+_TIMES = struct.Struct("<BQBQ").pack  # Span.start_time_unix_nano = 7, end_time_unix_nano = 8
+_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
+_NO_TRACE, _NO_SPAN = "0" * 32, "0" * 16
+
+
+def caller_context(call: Call) -> tuple[bytes, bytes, int] | None:
+    """The caller's trace id, span id and flags, from its `traceparent` (W3C Trace Context, 3.2).
+
+    Anything but exactly one well-formed value is as good as none.
+    """
+    sent = call.values("traceparent")
+    if len(sent) != 1 or not isinstance(sent[0], str):
+        return None
+    found = _TRACEPARENT.fullmatch(sent[0])
+    if found is None or found[1] == _NO_TRACE or found[2] == _NO_SPAN:
+        return None
+    return bytes.fromhex(found[1]), bytes.fromhex(found[2]), int(found[3], 16)
+
+
+class SpanWriter:
+    """Writes spans; keeps the bytes that calls have in common."""
+
+    def __init__(self) -> None:
+        self._kept: Bounded[tuple[object, ...], bytes] = Bounded(8192)
+
+    def write(self, call: Call, ended_ns: int) -> bytes:
+        """The span of a settled *call* as one `ScopeSpans.spans` field.
+
+        Args:
+            call: The call; its `status` is set.
+            ended_ns: The monotonic clock when it ended, in nanoseconds.
+        """
+        took = ended_ns - call.opened_ns
+        span = b"".join(
+            (
+                b"\n\x10",
+                call.trace_id.to_bytes(16, "big"),
+                b"\x12\x08",
+                call.span_id.to_bytes(8, "big"),
+                self._common(call),
+                _TIMES(0x39, call.wall_ns, 0x41, call.wall_ns + took),
+                _own(call, took),
+                _link(call),
+            )
+        )
+        return field(b"\x12", span)
+
+    def _common(self, call: Call) -> bytes:
+        reason = call.refusal.reason if call.refusal else ""
+        if not call.known:  # as many paths as strangers care to invent, each kilobytes long
+            return _common(call, reason)
+        key = (call.method, call.principal, call.model, call.version, call.rule, call.status, reason)
+        kept = self._kept.get(key)
+        if kept is None:
+            kept = _common(call, reason)
+            self._kept.put(key, kept)
+        return kept
+
+
+def _common(call: Call, reason: str) -> bytes:
+    """Name, kind, status and every attribute that many calls share."""
+    status = call.status or StatusCode.UNKNOWN
+    method = call.method.removeprefix("/")
+    facts: dict[str, str | tuple[str, ...]] = {
+        "rpc.system.name": "grpc",
+        "rpc.method": method if call.known else "_OTHER",
+        "rpc.status_code": status.name,
+        "guardhouse.decision": "refused" if call.refusal else "allowed",
+    }
+    if not call.known:
+        facts["rpc.method_original"] = method[:256]
+    if status in ERRORS:
+        facts["error.type"] = status.name
+    optional: dict[str, str | tuple[str, ...]] = {
+        "guardhouse.reason": reason,
+        "guardhouse.principal": call.principal.name,
+        "guardhouse.proofs": call.principal.proofs,
+        "guardhouse.model": call.model,
+        "guardhouse.model.version": call.version,
+        "guardhouse.rule": call.rule,
+    }
+    facts.update({key: value for key, value in optional.items() if value})
+    head = field(b"*", (method if call.known else "_OTHER").encode("utf-8", "replace")) + b"0\x02"
+    attributes = b"".join(attribute(_ATTRIBUTE, key, value) for key, value in facts.items())
+    # Span.status = 15 { code = 3: ERROR = 2 }
+    return head + attributes + (b"z\x02\x18\x02" if status in ERRORS else b"")
+
+
+def _own(call: Call, took: int) -> bytes:
+    """The attributes that are this call's alone."""
+    address, port = peer_address(call.peer)
+    model_us = call.model_ns // 1000
+    parts = [
+        _count("guardhouse.request.bytes", call.request_bytes),
+        _count("guardhouse.response.bytes", call.response_bytes),
+        _count("guardhouse.chain_us", max(0, took // 1000 - model_us)),
+        _count("guardhouse.model_us", model_us),
+    ]
+    if address:
+        parts.append(attribute(_ATTRIBUTE, "network.peer.address", address))
+        parts.append(_count("network.peer.port", port))
+    if call.requests > 1 or call.responses > 1:
+        parts.append(_count("guardhouse.request.messages", call.requests))
+        parts.append(_count("guardhouse.response.messages", call.responses))
+    return b"".join(parts)
+
+
+_KEYS = {
+    key: field(b"\n", key.encode())
+    for key in (
+        "guardhouse.request.bytes",
+        "guardhouse.response.bytes",
+        "guardhouse.request.messages",
+        "guardhouse.response.messages",
+        "guardhouse.chain_us",
+        "guardhouse.model_us",
+        "network.peer.port",
+    )
+}
+
+
+def _count(key: str, number: int) -> bytes:
+    """A non-negative integer attribute, its key encoded beforehand."""
+    value = b"\x18" + varint(number)
+    pair = _KEYS[key] + b"\x12" + varint(len(value)) + value
+    return _ATTRIBUTE + varint(len(pair)) + pair
+
+
+def _link(call: Call) -> bytes:
+    """A link to the caller's own trace: it is told about, never trusted to be ours (W3C, section 4)."""
+    context = caller_context(call)
+    if context is None:
+        return b""
+    trace_id, span_id, flags = context
+    # Span.links = 13 { trace_id = 1, span_id = 2, flags = 6 }; bit 8 says the remote flag (9) is known
+    return field(b"j", b"\n\x10" + trace_id + b"\x12\x08" + span_id + b"5" + struct.pack("<I", flags | 0x300))
+
+
+def peer_address(peer: str) -> tuple[str, int]:
+    """Address and port from grpc's peer string, "ipv4:127.0.0.1:50051" or "ipv6:%5B::1%5D:50051"."""
+    kind, _, rest = peer.partition(":")
+    host, _, port = rest.rpartition(":")
+    if kind not in ("ipv4", "ipv6") or not port.isdigit():
+        return "", 0
+    return host.removeprefix("%5B").removesuffix("%5D").strip("[]"), int(port)

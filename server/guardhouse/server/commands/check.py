@@ -1,0 +1,114 @@
+"""`guardhouse check`: is the configuration right, and the policy and the files it names?"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+
+from guardhouse.server.commands.output import emit, ok
+
+if TYPE_CHECKING:
+    from guardhouse.interceptors.documents import Problem
+    from guardhouse.interceptors.policy import Policy
+    from guardhouse.server.config import Config
+
+EXAMPLE = """\b
+Example:
+  guardhouse check .demo/guardhouse.yaml
+  guardhouse check guardhouse.yaml --set listen=0.0.0.0:8443 --json
+"""
+
+
+class Report(NamedTuple):
+    """What was found. With no problems, *summary* says what is configured."""
+
+    problems: tuple["Problem", ...]
+    warnings: tuple["Problem", ...] = ()
+    summary: str = ""
+
+
+@click.command("check", epilog=EXAMPLE)
+@click.argument("path", metavar="CONFIG", type=click.Path(path_type=Path))
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Put a value over the file's.")
+@click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")
+@click.pass_context
+def command(context: click.Context, path: Path, settings: tuple[str, ...], as_json: bool) -> None:
+    """Check the configuration file CONFIG, its policy, and the files both name. Nothing is started.
+
+    Every problem is one line: file, line, key, what is wrong and what to write. Exit code 1 if there is any.
+    """
+    report = examine(path, settings)
+    if as_json:
+        emit(_facts(report), as_json, "")
+    else:
+        _print(report)
+    context.exit(1 if report.problems else 0)
+
+
+def examine(path: Path, settings: tuple[str, ...] = ()) -> Report:
+    """Check everything that can be checked without starting. What cannot be read hides what it names."""
+    from guardhouse.interceptors.policy import Policy
+    from guardhouse.server.config import ConfigError, check_files, load
+
+    try:
+        config = load(path, settings)
+    except ConfigError as error:
+        return Report(error.problems)
+    problems: list[Problem] = []
+    policy = None
+    try:
+        policy = Policy.load(config.policy)
+    except ConfigError as error:
+        problems.extend(error.problems)
+    try:
+        check_files(config)
+    except ConfigError as error:
+        # A policy that is not there has been said once.
+        problems = [*error.problems, *(problem for problem in problems if problem.line)]
+    if problems or policy is None:
+        return Report(tuple(problems))
+    return Report((), (*policy.warnings, *unserved(policy, config)), summary(policy, config))
+
+
+def unserved(policy: "Policy", config: "Config") -> Iterator["Problem"]:
+    """A warning for each plain model name in an allow rule that no model of the configuration has."""
+    from guardhouse.interceptors.documents import Problem
+
+    served = {model.name for model in config.models}
+    for role in policy.roles.values():
+        for position, rule in enumerate(role.allow):
+            for name in rule.models or ():
+                if name.wild is None and name.text not in served:
+                    key = f"roles.{role.name}.allow.{position}.models"
+                    yield Problem(policy.name, rule.line, key, f"no model `{name.text}` is served")
+
+
+def summary(policy: "Policy", config: "Config") -> str:
+    """One line about what is configured."""
+    opened = ", ".join(sorted(path.lstrip("/") for path in policy.open_methods)) or "none"
+    return (
+        f"{config.path}: ok: {_count(config.models, 'model')}, {_count(policy.roles, 'role')}, "
+        f"{_count(policy.bindings, 'binding')}; open methods: {opened}"
+    )
+
+
+def _count(things: Any, name: str) -> str:
+    return f"{len(things)} {name}{'' if len(things) == 1 else 's'}"
+
+
+def _print(report: Report) -> None:
+    for problem in report.problems:
+        click.echo(str(problem), err=True)
+    for warning in report.warnings:
+        click.secho(f"warning: {warning}", fg="yellow", err=True)
+    if report.summary:
+        ok(report.summary)
+
+
+def _facts(report: Report) -> dict[str, Any]:
+    return {
+        "ok": not report.problems,
+        "problems": [problem._asdict() for problem in report.problems],
+        "warnings": [warning._asdict() for warning in report.warnings],
+    }

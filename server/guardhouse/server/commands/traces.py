@@ -1,0 +1,178 @@
+"""`guardhouse traces`: see the traces of a server under development, with nothing else installed."""
+
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from guardhouse.server.traces.follow import Watcher
+from guardhouse.server.traces.listen import DEFAULT_LISTEN, ListenError, parse_listen, probe
+from guardhouse.server.traces.spans import Span, to_document
+from guardhouse.server.traces.store import EmptyStoreError, Store, StoreError, default_path
+from guardhouse.server.traces.text import Look
+from guardhouse.server.traces.waterfall import render
+
+TICK = 0.25  # seconds between two looks at the store
+MOST_PER_TICK = 200  # waterfalls; a terminal shows no more in that time, and the receiver needs the processor
+
+Show = Callable[[list[Span]], None]
+Stopped = Callable[[], bool]
+
+
+@click.command("traces")
+@click.argument("trace_id", required=False, metavar="[TRACE_ID_PREFIX]")
+@click.option(
+    "--follow", is_flag=True, help="Receive spans, and print each trace as it arrives, until Ctrl-C."
+)
+@click.option(
+    "--last", type=click.IntRange(min=1), default=10, show_default=True, help="How many traces to print."
+)
+@click.option(
+    "--store",
+    "path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The file with the traces.  [default: guardhouse/traces.db in $XDG_STATE_HOME or ~/.local/state]",
+)
+@click.option(
+    "--listen", default=DEFAULT_LISTEN, show_default=True, help="Loopback address to receive OTLP/gRPC on."
+)
+@click.option("--quiet", is_flag=True, help="With --follow: receive, but print no traces.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per trace and line.")
+def command(
+    trace_id: str | None, follow: bool, last: int, path: Path | None, listen: str, quiet: bool, as_json: bool
+) -> None:
+    """Print the last traces that were received, or the one whose id begins with TRACE_ID_PREFIX.
+
+    With --follow this is the receiver: point a server's tracing endpoint at http://127.0.0.1:4317.
+    """
+    path = path or default_path(os.environ)
+    try:
+        if follow:
+            _follow(path, listen, trace_id, quiet, as_json)
+        else:
+            _print_stored(path, trace_id, last, _shower(as_json))
+    except (ListenError, StoreError, sqlite3.Error) as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _print_stored(path: Path, prefix: str | None, last: int, show: Show) -> None:
+    with Store.reading(path) as store:
+        if not store.last_seq():
+            raise EmptyStoreError(path)
+        traces = [store.trace(prefix)] if prefix else store.recent(last)
+    if prefix and not traces[0]:
+        raise StoreError(f"no trace begins with {prefix}: `guardhouse traces` lists the last ones")
+    for spans in traces:
+        show(spans)
+
+
+def _follow(path: Path, listen: str, prefix: str | None, quiet: bool, as_json: bool) -> None:
+    """Receive at *listen*; where the port is taken, only watch the store that its holder may be filling."""
+    show = None if quiet else _shower(as_json)
+    with _until_signal() as stopped:
+        try:
+            probe(*parse_listen(listen))  # before a store is made that nobody would fill
+        except ListenError as error:
+            if show is None or not error.in_use:
+                raise
+            _follow_another(path, prefix, show, stopped, error)
+        else:
+            _receive(path, listen, prefix, show, stopped, as_json)
+
+
+def _follow_another(path: Path, prefix: str | None, show: Show, stopped: Stopped, busy: ListenError) -> None:
+    try:
+        store = Store.reading(path)
+    except EmptyStoreError:
+        raise busy from None
+    with store:
+        watcher = Watcher(store, prefix)
+        click.echo(f"{busy}; for now only following the store {path}", err=True)
+        _watch(watcher, stopped, show)
+        _print_some(watcher.rest(), show)
+
+
+def _receive(
+    path: Path, listen: str, prefix: str | None, show: Show | None, stopped: Stopped, as_json: bool
+) -> None:
+    from guardhouse.server.traces.receiver import receiving  # grpc and protobuf take a while to load
+
+    with Store.open(path) as store, Store.reading(path) as beside:
+        watcher = Watcher(beside, prefix)
+        with receiving(store, listen, lambda text: click.echo(text, err=True)) as address:
+            click.echo(f"receiving traces on {address}, store {path}", err=as_json)
+            _watch(watcher, stopped, show)
+        if show is not None:  # the Exports that were running at the signal
+            _print_some(watcher.rest(), show)
+
+
+def _watch(watcher: Watcher, stopped: Stopped, show: Show | None) -> None:
+    """Until told to stop, show what comes to rest; without *show* only wait."""
+    while not stopped():
+        time.sleep(TICK)
+        if show is not None:
+            _print_some(watcher.look(), show)
+
+
+def _print_some(traces: Sequence[list[Span]], show: Show) -> None:
+    """Show *traces*; of a flood only as much as a terminal can take, and say so."""
+    most = len(traces) if show is _show_json else MOST_PER_TICK
+    for spans in traces[:most]:
+        show(spans)
+    if len(traces) > most:
+        left = len(traces) - most
+        click.echo(
+            f"{left} more traces arrived at once: `guardhouse traces --last {left}` shows them\n", err=True
+        )
+
+
+def _shower(as_json: bool) -> Show:
+    return _show_json if as_json else _show_text
+
+
+def _show_json(spans: list[Span]) -> None:
+    click.echo(json.dumps(to_document(spans)))  # ASCII only, so it cannot drive a terminal either
+
+
+def _show_text(spans: list[Span]) -> None:
+    click.echo("\n".join(render(spans, _look())) + "\n")
+
+
+def _look() -> Look:
+    """What the terminal can do, asked each time: its window may have changed."""
+    encoding = (sys.stdout.encoding or "ascii").lower().replace("-", "")
+    return Look(
+        width=shutil.get_terminal_size((100, 24)).columns,
+        colour=sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb",
+        ascii_only=not encoding.startswith("utf"),
+    )
+
+
+@contextmanager
+def _until_signal() -> Iterator[Stopped]:
+    """Turn the first SIGINT or SIGTERM into a flag; a second one of its kind does what it did before.
+
+    A flag, not an Event: a handler that runs while its own thread holds the Event's lock would wait for ever.
+    """
+    seen: list[int] = []
+    before = {int(number): signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def note(number: int, _: object) -> None:
+        seen.append(number)
+        signal.signal(number, before[number])
+
+    for number in before:
+        signal.signal(number, note)
+    try:
+        yield lambda: bool(seen)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,35 @@
+"""What an operator should see when the server starts: what is served, what is open, which limits hold."""
+
+from __future__ import annotations
+
+from guardhouse.interceptors.rules import Role
+
+from .assembly import Parts
+from .config import Config
+
+Facts = dict[str, str | list[str]]
+
+
+def report(config: Config, parts: Parts, address: str) -> Facts:
+    """The facts, in the order of reading; lists hold one item for each thing named."""
+    issuers = [issuer.issuer for issuer in config.tokens.issuers]
+    keys = ["API keys"] if config.tokens.api_keys else []
+    return {
+        "address": address,
+        "certificates": "a client certificate is required"
+        if config.tls.client_auth == "require"
+        else "not asked for",
+        "tokens": [("required" if config.tokens.required else "optional"), *issuers, *keys],
+        "models": [f"{model.name} {model.version} ({model.platform})" for model in parts.models],
+        "open to all": sorted(parts.policy.open_methods) or "nothing: every method needs a credential",
+        "roles": [_role(role) for role in parts.policy.roles.values()],
+        "ledger": str(config.audit.path),
+        "traces": config.tracing.endpoint if config.tracing else "not sent",
+        "warnings": [str(warning) for warning in parts.policy.warnings] or "none",
+    }
+
+
+def _role(role: Role) -> str:
+    if role.rate is None:
+        return f"{role.name} (no rate limit)"
+    return f"{role.name} ({role.rate.count} calls in {role.rate.period} s, {role.rate.burst} at once)"

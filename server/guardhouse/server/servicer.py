@@ -1,0 +1,132 @@
+"""The six core methods of the Open Inference Protocol v2, for the models that are loaded.
+
+They stand behind the chain, which has validated and authorized before. What they refuse they refuse as every
+guard does, with `Refusal`; any other exception is the model's, and the chain keeps its text.
+"""
+
+# ruff: noqa: N802 - methods have the names the protocol gives them
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import grpc
+
+from guardhouse.interceptors.refusal import Refusal
+from guardhouse.interceptors.signature import Tensor, check_signature
+from guardhouse.protos import inference_pb2 as pb
+from guardhouse.protos.inference_pb2_grpc import GRPCInferenceServiceServicer
+
+from .models import Model, Models
+from .tensors import decode, encode, parameters
+
+SERVICE = "inference.GRPCInferenceService"
+MESSAGES: dict[str, tuple[Any, Any]] = {
+    "ServerLive": (pb.ServerLiveRequest, pb.ServerLiveResponse),
+    "ServerReady": (pb.ServerReadyRequest, pb.ServerReadyResponse),
+    "ServerMetadata": (pb.ServerMetadataRequest, pb.ServerMetadataResponse),
+    "ModelReady": (pb.ModelReadyRequest, pb.ModelReadyResponse),
+    "ModelMetadata": (pb.ModelMetadataRequest, pb.ModelMetadataResponse),
+    "ModelInfer": (pb.ModelInferRequest, pb.ModelInferResponse),
+}
+
+
+def _always() -> bool:
+    return True
+
+
+class Inference(GRPCInferenceServiceServicer):
+    """The service as `grpc.aio` handlers.
+
+    Args:
+        models: What it serves.
+        is_ready: Whether queries are taken now; False while the server drains.
+        name: The server's name in its metadata.
+        version: The server's version there.
+    """
+
+    def __init__(
+        self,
+        models: Models,
+        *,
+        is_ready: Callable[[], bool] = _always,
+        name: str = "guardhouse",
+        version: str = "",
+    ) -> None:
+        self._models = models
+        self._is_ready = is_ready
+        self._identity = pb.ServerMetadataResponse(name=name, version=version)
+
+    async def ServerLive(self, request: pb.ServerLiveRequest, context: Any) -> pb.ServerLiveResponse:
+        """Live as long as it answers."""
+        return pb.ServerLiveResponse(live=True)
+
+    async def ServerReady(self, request: pb.ServerReadyRequest, context: Any) -> pb.ServerReadyResponse:
+        """Ready unless it drains; every model was loaded before the first call."""
+        return pb.ServerReadyResponse(ready=self._is_ready())
+
+    async def ServerMetadata(
+        self, request: pb.ServerMetadataRequest, context: Any
+    ) -> pb.ServerMetadataResponse:
+        """Name and version, and no extensions of the protocol."""
+        return self._identity
+
+    async def ModelReady(self, request: pb.ModelReadyRequest, context: Any) -> pb.ModelReadyResponse:
+        """MODEL_UNKNOWN, or ready as the server is."""
+        self._find(request.name, request.version)
+        return pb.ModelReadyResponse(ready=self._is_ready())
+
+    async def ModelMetadata(self, request: pb.ModelMetadataRequest, context: Any) -> pb.ModelMetadataResponse:
+        """The signature of one model, and the versions there are of it."""
+        model = self._find(request.name, request.version)
+        return pb.ModelMetadataResponse(
+            name=model.name,
+            versions=self._models.versions(model.name),
+            platform=model.platform,
+            inputs=_metadata(model.signature.inputs),
+            outputs=_metadata(model.signature.outputs),
+        )
+
+    async def ModelInfer(self, request: pb.ModelInferRequest, context: Any) -> pb.ModelInferResponse:
+        """Ask the model; answer in the form, raw or typed, of the question.
+
+        Raises:
+            Refusal: MODEL_UNKNOWN, or a TENSOR_… reason for what does not fit the model's signature.
+            Exception: Whatever the model raises, or `ModelBroken`.
+        """
+        model = self._find(request.model_name, request.model_version)
+        check_signature(request, model.signature)
+        given = await model.infer(decode(request), parameters(request.parameters))
+        asked = [output.name for output in request.outputs] or given
+        response = pb.ModelInferResponse(model_name=model.name, model_version=model.version, id=request.id)
+        declared = model.signature.output_by_name
+        encode(
+            response, [(declared[name], given[name]) for name in asked], raw=bool(request.raw_input_contents)
+        )
+        return response
+
+    def _find(self, name: str, version: str) -> Model:
+        model = self._models.get(name, version)
+        if model is None:
+            raise Refusal("MODEL_UNKNOWN")
+        return model
+
+
+def _metadata(tensors: Iterable[Tensor]) -> list[pb.ModelMetadataResponse.TensorMetadata]:
+    return [
+        pb.ModelMetadataResponse.TensorMetadata(
+            name=tensor.name, datatype=tensor.datatype, shape=tensor.shape
+        )
+        for tensor in tensors
+    ]
+
+
+def handlers(servicer: Inference) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
+    """What serves each path. Methods that are not here do not exist, to whoever may know that."""
+    return {
+        f"/{SERVICE}/{method}": grpc.unary_unary_rpc_method_handler(
+            getattr(servicer, method), asks.FromString, answers.SerializeToString
+        )
+        for method, (asks, answers) in MESSAGES.items()
+    }

@@ -1,0 +1,43 @@
+"""`guardhouse.v1.Guardhouse/WhoAmI`: who the server thinks you are, and what is left to you."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from guardhouse.interceptors import current_call
+from guardhouse.interceptors.rate import RateLimit
+from guardhouse.protos import guardhouse_pb2, guardhouse_pb2_grpc
+
+
+class Guardhouse(guardhouse_pb2_grpc.GuardhouseServicer):
+    """Answers from what the chain has found out about the call; finds out nothing by itself."""
+
+    def __init__(self, rate: RateLimit) -> None:
+        self._rate = rate
+
+    async def WhoAmI(  # noqa: N802 - the name on the wire
+        self, request: guardhouse_pb2.WhoAmIRequest, context: Any
+    ) -> guardhouse_pb2.WhoAmIResponse:
+        """The caller's own principal, roles and limits."""
+        call = current_call()
+        who, grant = call.principal, call.grant
+        answer = guardhouse_pb2.WhoAmIResponse(
+            subject=who.name,
+            roles=sorted(grant.roles) if grant else (),
+            proofs=who.proofs,
+            certificate_id=who.certificate,
+            issuer=who.issuer,
+            expires_unix_seconds=int(who.expires or 0),
+        )
+        if grant is not None and grant.rate is not None:
+            left = self._rate.remaining(who, grant, time.monotonic()) or 0
+            answer.limits.add(
+                scope="principal",
+                kind="rate",
+                limit=grant.rate.per_second,
+                burst=grant.rate.burst,
+                remaining=left,
+                reset_seconds=(grant.rate.burst - left) / grant.rate.per_second,
+            )
+        return answer

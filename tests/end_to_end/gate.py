@@ -1,0 +1,146 @@
+"""A whole guarded server in its own process, as `guardhouse serve` starts it, and what it leaves behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import grpc
+
+from guardhouse.protos import inference_pb2
+
+COMMAND = str(Path(sys.executable).with_name("guardhouse"))
+HERE = Path(__file__).parent
+INFER = "/inference.GRPCInferenceService/ModelInfer"
+
+POLICY = """
+roles:
+  analyst:
+    allow:
+      - {methods: [ModelInfer, ModelMetadata, ModelReady], models: [double, slow, broken, misshapen, ghost]}
+      - {methods: [ServerLive, ServerReady, ServerMetadata, guardhouse.v1.Guardhouse/WhoAmI]}
+    deny:
+      - {methods: [ModelInfer], models: [ghost]}
+    limits: {rate: 100000/s, burst: 100000}
+  trickle:
+    allow: [{methods: [ModelInfer], models: [double]}]
+    limits: {rate: 1/h, burst: 2}
+  operator:
+    allow: [{methods: ["*"], models: ["*"]}]
+    limits: {rate: 100000/s, burst: 100000}
+bindings:
+  - {role: analyst, claim: {roles: analyst}}
+  - {role: trickle, claim: {roles: trickle}}
+  - {role: operator, claim: {roles: operator}}
+  - {role: analyst, api_key: app-*}
+"""
+
+MODELS = """
+models:
+  - {name: double, python: "witness_model:double"}
+  - {name: slow, python: "witness_model:slow"}
+  - {name: broken, python: "witness_model:broken"}
+  - {name: misshapen, python: "witness_model:misshapen"}
+"""
+
+
+def command(*arguments: str, cwd: Path | None = None, env: dict[str, str] | None = None) -> str:
+    """Run one command of ours; returns what it printed."""
+    done = subprocess.run(
+        [COMMAND, *arguments], capture_output=True, text=True, cwd=cwd, env={**os.environ, **(env or {})}
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+class Gate:
+    """A folder that `init` made, changed for tests, and the server that runs on it."""
+
+    def __init__(self, folder: Path, collector: int) -> None:
+        self.folder = folder
+        self.witness = folder / "witness"
+        command("init", str(folder))
+        config = (folder / "guardhouse.yaml").read_text()
+        start, end = config.index("models:"), config.index("\n# ", config.index("models:"))
+        config = config[:start] + MODELS.lstrip() + config[end:]
+        config = config.replace("127.0.0.1:8443", "127.0.0.1:0").replace(":4317", f":{collector}")
+        (folder / "guardhouse.yaml").write_text(config)
+        (folder / "policy.yaml").write_text(POLICY)
+        self.process: subprocess.Popen[str] | None = None
+        self.address = ""
+
+    def start(self, *arguments: str) -> Gate:
+        env = {
+            **os.environ,
+            "PYTHONPATH": str(HERE),
+            "GUARDHOUSE_TEST_WITNESS": str(self.witness),
+        }
+        self.process = subprocess.Popen(
+            [COMMAND, "serve", str(self.folder / "guardhouse.yaml"), "--json", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=(self.folder / "stderr").open("w"),
+            text=True,
+            env=env,
+        )
+        line = self.process.stdout.readline()
+        assert line, (self.folder / "stderr").read_text()
+        self.address = json.loads(line)["address"]
+        return self
+
+    def stop(self) -> int:
+        """SIGTERM; returns the exit status."""
+        self.process.send_signal(signal.SIGTERM)
+        status = self.process.wait(60)
+        self.process.stdout.close()
+        return status
+
+    def token(self, role: str = "analyst", *more: str) -> str:
+        return command(
+            "token", "issue", "--subject", "tester", "--role", role, "--dir", str(self.folder), *more
+        )
+
+    def credentials(self, name: str = "client") -> grpc.ChannelCredentials:
+        pki = self.folder / "pki"
+        return grpc.ssl_channel_credentials(
+            (pki / "ca.pem").read_bytes(),
+            (pki / f"{name}.key").read_bytes(),
+            (pki / f"{name}.pem").read_bytes(),
+        )
+
+    def channel(self, name: str = "client") -> grpc.Channel:
+        target = "localhost:" + self.address.rpartition(":")[2]
+        return grpc.secure_channel(target, self.credentials(name))
+
+    def calls(self) -> int:
+        """How often any model has been called."""
+        return self.witness.stat().st_size if self.witness.exists() else 0
+
+    def ledger(self, count: int = 0, seconds: float = 10.0) -> list[dict[str, object]]:
+        """The ledger's queries, once there are *count* of them."""
+        end = time.monotonic() + seconds
+        while True:
+            lines = (self.folder / "ledger" / "ledger.jsonl").read_bytes().splitlines()
+            queries = [entry for entry in map(json.loads, lines) if entry["kind"] == "query"]
+            if len(queries) >= count or time.monotonic() > end:
+                return queries
+            time.sleep(0.05)
+
+
+def bearer(token: str) -> tuple[tuple[str, str], ...]:
+    return (("authorization", f"Bearer {token}"),)
+
+
+def query(model: str = "double", values: Sequence[float] = (1.0, 2.0)) -> inference_pb2.ModelInferRequest:
+    """A right request: one FP32 tensor, raw."""
+    import numpy as np
+
+    request = inference_pb2.ModelInferRequest(model_name=model)
+    request.inputs.add(name="x", datatype="FP32", shape=[len(values)])
+    request.raw_input_contents.append(np.asarray(values, dtype=np.float32).tobytes())
+    return request

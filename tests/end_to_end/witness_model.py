@@ -1,0 +1,39 @@
+"""The model of the end-to-end tests: it doubles its input, and leaves one byte in a file for every call.
+
+The file is the witness of what reached the model, and owes nothing to the guard's own word.
+"""
+
+import os
+import time
+
+import numpy as np
+
+from guardhouse.server import model
+
+WITNESS = os.open(os.environ["GUARDHOUSE_TEST_WITNESS"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+CANARY = "canary-6f1c"
+
+
+@model(inputs={"x": ("FP32", [-1])}, outputs={"y": ("FP32", [-1])})
+async def double(x):
+    os.write(WITNESS, b".")
+    return x * 2
+
+
+@model(inputs={"x": ("FP32", [-1])}, outputs={"y": ("FP32", [-1])})
+def slow(x):
+    os.write(WITNESS, b".")
+    time.sleep(float(x[0]))
+    return x
+
+
+@model(inputs={"x": ("FP32", [-1])}, outputs={"y": ("FP32", [-1])})
+def broken(x):
+    os.write(WITNESS, b".")
+    raise RuntimeError(f"{CANARY} in {__file__}")
+
+
+@model(inputs={"x": ("FP32", [-1])}, outputs={"y": ("FP32", [-1])})
+def misshapen(x):
+    os.write(WITNESS, b".")
+    return np.zeros((2, 2), dtype=np.float32)

@@ -1,0 +1,132 @@
+"""A line and a span for every call."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from grpc import StatusCode as Code
+from opentelemetry.proto.trace.v1.trace_pb2 import ScopeSpans
+
+from guardhouse.interceptors import Call, Chain, Guard, Principal, Refusal, Stage
+from guardhouse.interceptors.record import Record, entry
+
+from .serving import COLOURS, SHAPES, Token, serving
+
+
+class Pages:
+    """A book in memory."""
+
+    def __init__(self, fails: bool = False) -> None:
+        self.healthy = True
+        self.lines: list[dict[str, object]] = []
+        self._fails = fails
+
+    def append(self, entry: dict[str, object]) -> int:
+        if self._fails:
+            raise OSError("no space left on device")
+        self.lines.append(entry)
+        return len(self.lines)
+
+
+def _settled(refusal: Refusal | None = None) -> Call:
+    call = Call("/inference.GRPCInferenceService/ModelInfer", (), True, 1_700_000_000_123_456_789, 1_000_000)
+    call.trace_id, call.span_id, call.peer = 0xAB, 0xCD, "ipv4:127.0.0.1:1"
+    call.principal = Principal("spiffe://acme/a", proofs=("mtls",), claims={"secret": "claim"})
+    call.metadata = (("authorization", "Bearer secret"), ("x", "secret"))
+    call.model, call.version, call.rule, call.model_ns = "digits", "1", "r", 300_000
+    Chain().settle(call, refusal)
+    return call
+
+
+def test_a_line_of_an_allowed_call() -> None:
+    """Who asked what, when, from where, how it was decided and what it cost; times are microseconds."""
+    assert entry(_settled(), 3_000_000) == {
+        "kind": "query",
+        "time": "2023-11-14T22:13:20.123457Z",
+        "call": "00000000000000cd",
+        "trace": "000000000000000000000000000000ab",
+        "method": "inference.GRPCInferenceService/ModelInfer",
+        "model": "digits",
+        "version": "1",
+        "principal": "spiffe://acme/a",
+        "proofs": ("mtls",),
+        "roles": (),
+        "peer": "ipv4:127.0.0.1:1",
+        "status": "OK",
+        "reason": "",
+        "note": "",
+        "rule": "r",
+        "requests": 0,
+        "responses": 0,
+        "request_bytes": 0,
+        "response_bytes": 0,
+        "chain_us": 1700,
+        "model_us": 300,
+        "total_us": 2000,
+    }
+
+
+def test_a_line_of_a_refused_call() -> None:
+    """Reason and note are there; credentials, claims and metadata are not."""
+    line = entry(_settled(Refusal("MODEL_DENIED", "no rule")), 3_000_000)
+
+    assert (line["status"], line["reason"], line["note"]) == ("PERMISSION_DENIED", "MODEL_DENIED", "no rule")
+    assert "secret" not in json.dumps(line)
+
+
+def test_a_book_that_cannot_take_lines_closes_the_door() -> None:
+    """A call that could not be recorded is refused before anybody works for it, and may come back."""
+    pages = Pages()
+    pages.healthy = False
+    with pytest.raises(Refusal) as refused:
+        Record(pages).admit(_settled())
+
+    assert (refused.value.reason, refused.value.retry_after) == ("LEDGER_UNAVAILABLE", 1.0)
+    Record(None).admit(_settled())
+
+
+def test_a_line_that_fails_does_not_cost_the_span() -> None:
+    """The trace still shows a call whose line could not be written."""
+    spans: list[bytes] = []
+    Chain(Record(Pages(fails=True), spans.append)).settle(_settled_open(), None)
+
+    assert len(spans) == 1
+
+
+def _settled_open() -> Call:
+    call = _settled()
+    call.closed = False
+    return call
+
+
+class Denies(Guard):
+    """Refuses one word."""
+
+    stage = Stage.SCREENING
+
+    def inspect(self, call: Call, request: Any) -> None:
+        if request == b"bad":
+            raise Refusal("MODEL_DENIED")
+
+
+@pytest.mark.parametrize("colour", COLOURS)
+async def test_calls_are_lines_are_spans(colour: str) -> None:
+    """Calls of all shapes and outcomes: as many lines and spans as calls, pairwise the same call and status."""
+    pages, spans, outcomes = Pages(), list[bytes](), list[tuple[str | None, Code]]()
+    chain = Chain(Record(pages, spans.append), Token(), Denies())
+    async with serving(colour, chain) as served:
+        for shape in SHAPES:
+            for message in (b"good", b"bad"):
+                for metadata in ((), (("authorization", "x"),)):
+                    outcome = await served.ask(shape, message, metadata=metadata)
+                    outcomes.append((outcome.trailer("guardhouse-trace-id"), outcome.code))
+    written = [ScopeSpans.FromString(raw).spans[0] for raw in spans]
+
+    assert len(outcomes) == len(pages.lines) == len(written) == 16
+    assert [(line["trace"], line["status"]) for line in pages.lines] == [
+        (t, code.name) for t, code in outcomes
+    ]
+    assert [span.trace_id.hex() for span in written] == [trace for trace, _ in outcomes]
+    assert {code for _, code in outcomes} == {Code.OK, Code.PERMISSION_DENIED, Code.UNAUTHENTICATED}

@@ -1,0 +1,102 @@
+"""`guardhouse policy explain`: the decision, why, and an exit code a script can use."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ANALYST = ("--claim", "roles=analyst")
+ASK = ("--method", "ModelInfer", "--model")
+
+
+@pytest.fixture
+def explain(run: Any, made: Path) -> Any:
+    """Run `policy explain` on the configuration that init made."""
+    return lambda *arguments: run("policy", "explain", "--config", made / "guardhouse.yaml", *arguments)
+
+
+def test_allowed(explain: Any) -> None:
+    """An allowed call ends with the rule that allows it, and exit code 0."""
+    said = explain(*ANALYST, *ASK, "digits")
+    assert said.status == 0, said.err
+    assert said.out.splitlines()[-1] == "ALLOWED: by analyst.allow[0]"
+    assert "roles held: analyst" in said.out
+
+
+def test_denied(explain: Any) -> None:
+    """A denied call ends with the reason, and exit code 1; each rule says why it did not match."""
+    said = explain(*ANALYST, *ASK, "other")
+    assert said.status == 1
+    assert said.out.splitlines()[-1] == "DENIED: no rule of role analyst allows it"
+    assert "rule analyst.allow[0]: does not match: it is about the models digits" in said.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "allowed"),
+    [
+        (("--api-key", "ops-1", *ASK, "anything"), True),
+        (("--api-key", "app-1", *ASK, "digits"), True),
+        (("--api-key", "other", *ASK, "digits"), False),
+        (("--principal", "spiffe://x/y", *ASK, "digits"), False),
+        (("--principal", "demo", *ANALYST, *ASK, "digits"), True),
+        (("--claim", "roles=x", "--claim", "roles=operator", "--method", "RepositoryIndex"), True),
+        ((*ANALYST, "--method", "RepositoryIndex"), False),
+        ((*ANALYST, "--method", "guardhouse.v1.Guardhouse/WhoAmI"), True),
+        ((*ANALYST, "--method", "/guardhouse.v1.Guardhouse/WhoAmI"), True),
+        (("--method", "ServerLive"), False),
+    ],
+)
+def test_who_may_what(explain: Any, arguments: tuple[str, ...], allowed: bool) -> None:
+    """Certificates, subjects, claims and keys are asked about as a call would bring them."""
+    assert explain(*arguments).status == (0 if allowed else 1)
+
+
+def test_a_policy_alone(run: Any, made: Path) -> None:
+    """A policy can be asked without a configuration around it."""
+    said = run("policy", "explain", "--policy", made / "policy.yaml", *ANALYST, *ASK, "digits")
+    assert said.status == 0, said.err
+
+
+def test_the_usual_place(run: Any, made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With neither --config nor --policy, the configuration in this folder is asked."""
+    monkeypatch.chdir(made)
+    assert run("policy", "explain", *ANALYST, *ASK, "digits").status == 0
+
+
+def test_as_json(explain: Any) -> None:
+    """With --json a program gets the decision, the rule, the roles, and every finding."""
+    said = explain(*ANALYST, *ASK, "other", "--json")
+    facts = json.loads(said.out)
+    assert (said.status, facts["allowed"], facts["rule"]) == (1, False, "")
+    assert facts["method"] == "/inference.GRPCInferenceService/ModelInfer"
+    assert (facts["model"], facts["roles"]) == ("other", ["analyst"])
+    assert [binding["matched"] for binding in facts["bindings"]] == [True, False, False, False]
+    assert {"name", "matched", "why"} == facts["rules"][0].keys()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--method", "ModelInfr"), "did you mean 'ModelInfer'?"),
+        (("--method", "*"), "opens more than one method"),
+        (("--method", "ModelInfer", "--claim", "roles"), "--claim: `roles` is not name=value"),
+        ((), "Missing option '--method'"),
+        (("--method", "ModelInfer", "--policy", "x"), "--config and --policy both name a policy"),
+    ],
+)
+def test_questions_that_cannot_be_answered(explain: Any, arguments: tuple[str, ...], words: str) -> None:
+    """A question that makes no sense has exit code 2, apart from allowed and denied, in one line."""
+    said = explain(*arguments)
+    assert said.status == 2
+    assert words in said.err
+    assert len(said.err.splitlines()) == 1
+
+
+def test_a_bad_policy_is_no_denial(run: Any, tmp_path: Path) -> None:
+    """A policy that cannot be read has exit code 2 and names its line."""
+    path = tmp_path / "policy.yaml"
+    path.write_text("roles: {}\nbindings: [{role: x, subject: y}]\n")
+    said = run("policy", "explain", "--policy", path, "--method", "ModelInfer")
+    assert said.status == 2
+    assert f"{path}:2: bindings.0.role: there is no role `x`" in said.err

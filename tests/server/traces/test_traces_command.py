@@ -1,0 +1,202 @@
+"""`guardhouse traces` as a real process: started, sent spans, stopped by a signal."""
+
+import json
+import re
+import signal
+import socket
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from guardhouse.server.commands.traces import command
+from guardhouse.server.traces.store import Store
+
+READY = re.compile(r"receiving traces on (127\.0\.0\.1:\d+), store (.+)\n")
+FOLLOW = ("--follow", "--listen", "127.0.0.1:0")
+
+
+def ready(stream: Any) -> str:
+    """The address in the line that says the receiver is up."""
+    found = READY.fullmatch(stream.readline())
+    assert found
+    return found[1]
+
+
+def stop(process: subprocess.Popen[str], number: int = signal.SIGTERM) -> tuple[str, str]:
+    """Signal *process*; what it still printed, and that it ended well."""
+    process.send_signal(number)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 0, err
+    return out, err
+
+
+@pytest.fixture
+def filled(tmp_path: Path, otlp: Any) -> Path:
+    """A store of three traces."""
+    from guardhouse.server.traces.otlp import read_request
+
+    path = tmp_path / "filled.db"
+    spans = [otlp.own_span(1, 0xA << 124), otlp.own_span(2, 0xB << 124), otlp.span(3, 0xC << 124)]
+    with Store.open(path) as store:
+        store.add(read_request(otlp.request(*spans)).spans)
+    return path
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_receive_print_and_stop(start: Any, tmp_path: Path, otlp: Any, number: int) -> None:
+    """Spans sent to the address it prints come out as a waterfall and are stored; a signal ends it with 0."""
+    process = start(*FOLLOW, "--store", str(tmp_path / "made" / "t.db"))
+    with otlp.exporter(ready(process.stdout)) as export:
+        export(otlp.request(otlp.own_span(1), otlp.span(2, parent_span_id=bytes(7) + b"\1")))
+    assert process.stdout.readline().startswith("trace 00000000000000000000000000000001  ")
+    assert "ModelInfer digits" in process.stdout.readline()
+    assert process.stdout.readline().startswith("    span 2 ")
+    assert process.stdout.readline() == "\n"
+    assert stop(process, number) == ("", "")
+    with Store.reading(tmp_path / "made" / "t.db") as store:
+        assert store.count_spans() == 2
+    assert (tmp_path / "made" / "t.db").stat().st_mode & 0o777 == 0o600
+
+
+def test_what_arrived_last_is_printed_too(start: Any, otlp: Any) -> None:
+    """A trace that was received right before the signal is printed, and lies in the default store."""
+    process = start(*FOLLOW, "--json")
+    with otlp.exporter(ready(process.stderr)) as export:
+        export(otlp.request(otlp.span(1), otlp.span(1, trace=2)))
+    out, _ = stop(process)
+    assert [json.loads(line)["trace_id"][-1] for line in out.splitlines()] == ["1", "2"]
+    later = start("--last", "1", "--json")
+    assert json.loads(later.communicate(timeout=30)[0])["spans"][0]["name"] == "span 1"
+
+
+def test_quiet_receives_without_printing(start: Any, tmp_path: Path, otlp: Any) -> None:
+    """--quiet stores all and prints nothing but that it is ready."""
+    process = start(*FOLLOW, "--quiet", "--store", str(tmp_path / "t.db"))
+    with otlp.exporter(ready(process.stdout)) as export:
+        export(otlp.request(otlp.span(1)))
+    assert stop(process) == ("", "")
+    with Store.reading(tmp_path / "t.db") as store:
+        assert store.count_spans() == 1
+
+
+def test_a_taken_port_follows_the_store_instead(start: Any, tmp_path: Path, otlp: Any) -> None:
+    """Where a receiver runs already, a second command says so and shows what the first receives."""
+    where = ("--store", str(tmp_path / "t.db"))
+    first = start(*FOLLOW, "--quiet", *where)
+    address = ready(first.stdout)
+    second = start("--follow", "--listen", address, *where)
+    line = second.stderr.readline()
+    assert line.startswith(f"port {address.rpartition(':')[2]} is in use")
+    assert "--listen" in line
+    with otlp.exporter(address) as export:
+        export(otlp.request(otlp.own_span(1)))
+    assert second.stdout.readline().startswith("trace 0000")
+    _, err = stop(second)
+    assert err == ""
+    stop(first)
+
+
+def test_a_taken_port_without_a_store_is_an_error(tmp_path: Path) -> None:
+    """With nothing to follow, a port in use is one line and exit code 1; no store is left behind."""
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        listen = f"127.0.0.1:{holder.getsockname()[1]}"
+        result = CliRunner().invoke(
+            command, ["--follow", "--listen", listen, "--store", str(tmp_path / "t.db")]
+        )
+    assert result.exit_code == 1
+    assert re.fullmatch(
+        r"Error: port \d+ is in use by another program: choose another with --listen\n", result.stderr
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--follow", "--listen", "0.0.0.0:4317"], "not a loopback address"),
+        (["--follow", "--listen", "nowhere"], "--listen wants HOST:PORT"),
+        ([], "start the receiver with `guardhouse traces --follow`"),
+        (["abc"], "start the receiver with `guardhouse traces --follow`"),
+    ],
+)
+def test_mistakes_are_one_line(tmp_path: Path, arguments: list[str], says: str) -> None:
+    """What cannot be done is said in one line on stderr, with exit code 1 and nothing on stdout or disk."""
+    result = CliRunner().invoke(command, [*arguments, "--store", str(tmp_path / "t.db")])
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert says in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["dd"], "no trace begins with dd"),
+        (["zz"], "hex digits"),
+        (["--follow", "--listen", "127.0.0.1:0", "zz"], "hex digits"),
+    ],
+)
+def test_a_prefix_that_finds_nothing(filled: Path, arguments: list[str], says: str) -> None:
+    """A trace that is not there, or an id that cannot be one, is one line too."""
+    result = CliRunner().invoke(command, [*arguments, "--store", str(filled)])
+    assert result.exit_code == 1
+    assert says in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_an_emptied_store_is_empty(tmp_path: Path) -> None:
+    """A store that exists but holds nothing says how to fill it."""
+    Store.open(tmp_path / "t.db").close()
+    result = CliRunner().invoke(command, ["--store", str(tmp_path / "t.db")])
+    assert result.exit_code == 1
+    assert "guardhouse traces --follow" in result.stderr
+
+
+def test_the_last_traces_are_printed(filled: Path) -> None:
+    """Without --follow the newest traces are printed, oldest of them first, without colour in a pipe."""
+    result = CliRunner().invoke(command, ["--last", "2", "--store", str(filled)])
+    assert result.exit_code == 0
+    assert re.findall(r"^trace (.)", result.stdout, re.MULTILINE) == ["b", "c"]
+    assert "\x1b" not in result.stdout
+
+
+def test_one_trace_by_the_beginning_of_its_id(filled: Path) -> None:
+    """A prefix prints that trace alone; --json gives it to programs, in ASCII."""
+    result = CliRunner().invoke(command, ["b", "--json", "--store", str(filled)])
+    assert result.exit_code == 0
+    assert result.stdout.isascii()
+    document = json.loads(result.stdout)
+    assert document["trace_id"] == "b" + "0" * 31
+    assert document["spans"][0]["attributes"]["guardhouse.decision"] == "allowed"
+
+
+def test_the_width_is_the_terminals(filled: Path) -> None:
+    """Lines are as wide as the terminal, 100 columns where nobody knows."""
+    runner = CliRunner()
+    wide = runner.invoke(command, ["a", "--store", str(filled)], env={"COLUMNS": "140"})
+    unknown = runner.invoke(command, ["a", "--store", str(filled)], env={"COLUMNS": None})
+    assert len(wide.stdout.splitlines()[1]) == 140
+    assert len(unknown.stdout.splitlines()[1]) == 100
+
+
+@pytest.mark.parametrize(("no_color", "coloured"), [("", True), ("1", False)])
+def test_colour_on_a_terminal_only(filled: Path, no_color: str, coloured: bool) -> None:
+    """On a terminal there is colour, unless NO_COLOR asks for none."""
+    pty = pytest.importorskip("pty", reason="needs a pseudo terminal")
+    import os
+    import sys
+
+    source = "from guardhouse.server.commands.traces import command; command()"
+    controller, terminal = pty.openpty()
+    environment = {**os.environ, "NO_COLOR": no_color, "TERM": "xterm", "PYTHONIOENCODING": "utf-8"}
+    arguments = [sys.executable, "-c", source, "a", "--store", str(filled)]
+    process = subprocess.Popen(arguments, stdout=terminal, env=environment)
+    assert process.wait(timeout=30) == 0
+    os.close(terminal)
+    shown = os.read(controller, 65536).decode()
+    os.close(controller)
+    assert "ModelInfer" in shown
+    assert ("\x1b[" in shown) is coloured
