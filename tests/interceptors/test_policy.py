@@ -51,7 +51,7 @@ HOLDERS = [
     (ANALYST, {"analyst"}),
     (OPERATOR, {"operator"}),
     (SUSPENDED, {"analyst", "suspended"}),
-    (Principal(subject="spiffe://acme/ns/ml/sa/root"), {"operator"}),
+    (Principal(certificate="spiffe://acme/ns/ml/sa/root"), {"operator"}),
     (Principal(certificate=ANALYST.certificate, api_key="ops-x"), {"analyst", "operator"}),
     (Principal(certificate="spiffe://acme/ns/ml/dev/sa/notebook"), set()),
     (Principal(certificate="spiffe://acme/ns//sa/notebook"), set()),
@@ -233,3 +233,18 @@ def test_the_last_word_says_why(
 ) -> None:
     """The last line of an explanation is the decision and its reason."""
     assert policy.explain(principal, path, model).lines()[-1] == last
+
+
+def test_a_token_cannot_mint_the_name_of_a_certificate():
+    """A `sub` in the form of a SPIFFE id holds a role only beside the certificate of that id."""
+    policy = Policy.parse(
+        "roles: {analyst: {allow: [{methods: [ServerLive]}], limits: {rate: 1/s}}}\n"
+        'bindings: [{role: analyst, subject: "spiffe://acme/notebook"}]\n'
+    )
+    name = "spiffe://acme/notebook"
+
+    minted = Principal(name=name, subject=name, certificate="spiffe://acme/other", proofs=("mtls", "jwt"))
+    proved = Principal(name=name, subject=name, certificate=name, proofs=("mtls", "jwt"))
+
+    assert policy.grant(minted).roles == frozenset()
+    assert policy.grant(proved).roles == {"analyst"}

@@ -73,8 +73,14 @@ class Binding:
 
 
 def subjects(principal: Principal) -> tuple[str, ...]:
-    """The names that `subject` is matched with."""
-    return tuple(name for name in (principal.certificate, principal.subject) if name)
+    """The names that `subject` is matched with: the certificate's, and the token's.
+
+    A token whose `sub` reads like a SPIFFE id counts only beside the certificate of that id: else whoever
+    issues tokens could mint the name of any workload.
+    """
+    minted = principal.subject.startswith("spiffe://") and principal.subject != principal.certificate
+    names = (principal.certificate, "" if minted else principal.subject)
+    return tuple(name for name in names if name)
 
 
 def claim_values(claims: Mapping[str, object], name: str) -> list[str]:
