@@ -12,18 +12,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import grpc
+import grpc.aio
 
 from guardhouse.protos import inference_pb2
 
 COMMAND = str(Path(sys.executable).with_name("guardhouse"))
 HERE = Path(__file__).parent
+Options = Sequence[tuple[str, int | str]]
 INFER = "/inference.GRPCInferenceService/ModelInfer"
 
 POLICY = """
 roles:
   analyst:
     allow:
-      - {methods: [ModelInfer, ModelMetadata, ModelReady], models: [double, slow, broken, misshapen, ghost]}
+      - {methods: [ModelInfer, ModelMetadata, ModelReady], models: [double, slow, patient, broken, misshapen, large, ghost]}
       - {methods: [ServerLive, ServerReady, ServerMetadata, guardhouse.v1.Guardhouse/WhoAmI]}
     deny:
       - {methods: [ModelInfer], models: [ghost]}
@@ -45,6 +47,8 @@ MODELS = """
 models:
   - {name: double, python: "witness_model:double"}
   - {name: slow, python: "witness_model:slow"}
+  - {name: patient, python: "witness_model:patient"}
+  - {name: large, python: "witness_model:large"}
   - {name: broken, python: "witness_model:broken"}
   - {name: misshapen, python: "witness_model:misshapen"}
 """
@@ -57,6 +61,11 @@ def command(*arguments: str, cwd: Path | None = None, env: dict[str, str] | None
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
+
+
+def environment(witness: Path) -> dict[str, str]:
+    """What a server needs to find the models of these tests."""
+    return {**os.environ, "PYTHONPATH": str(HERE), "GUARDHOUSE_TEST_WITNESS": str(witness)}
 
 
 class Gate:
@@ -74,23 +83,20 @@ class Gate:
         (folder / "policy.yaml").write_text(POLICY)
         self.process: subprocess.Popen[str] | None = None
         self.address = ""
+        self.report: dict[str, object] = {}
 
     def start(self, *arguments: str) -> Gate:
-        env = {
-            **os.environ,
-            "PYTHONPATH": str(HERE),
-            "GUARDHOUSE_TEST_WITNESS": str(self.witness),
-        }
         self.process = subprocess.Popen(
             [COMMAND, "serve", str(self.folder / "guardhouse.yaml"), "--json", *arguments],
             stdout=subprocess.PIPE,
             stderr=(self.folder / "stderr").open("w"),
             text=True,
-            env=env,
+            env=environment(self.witness),
         )
         line = self.process.stdout.readline()
-        assert line, (self.folder / "stderr").read_text()
-        self.address = json.loads(line)["address"]
+        assert line, self.log()
+        self.report = json.loads(line)
+        self.address = self.report["address"]
         return self
 
     def stop(self) -> int:
@@ -113,13 +119,34 @@ class Gate:
             (pki / f"{name}.pem").read_bytes(),
         )
 
-    def channel(self, name: str = "client") -> grpc.Channel:
-        target = "localhost:" + self.address.rpartition(":")[2]
-        return grpc.secure_channel(target, self.credentials(name))
+    @property
+    def port(self) -> int:
+        return int(self.address.rpartition(":")[2])
 
-    def calls(self) -> int:
-        """How often any model has been called."""
-        return self.witness.stat().st_size if self.witness.exists() else 0
+    @property
+    def target(self) -> str:
+        return f"localhost:{self.port}"
+
+    def channel(self, name: str = "client", options: Options = ()) -> grpc.Channel:
+        return grpc.secure_channel(self.target, self.credentials(name), list(options))
+
+    def aio(self, options: Options = ()) -> grpc.aio.Channel:
+        """A connection of its own, shared with no other channel of the process."""
+        own = ("grpc.use_local_subchannel_pool", 1)
+        return grpc.aio.secure_channel(self.target, self.credentials(), [own, *options])
+
+    def calls(self, mark: bytes = b"") -> int:
+        """How often any model has been called, or the one that leaves this mark."""
+        seen = self.witness.read_bytes() if self.witness.exists() else b""
+        return seen.count(mark) if mark else len(seen)
+
+    def log(self) -> str:
+        """What the server has said on stderr."""
+        return (self.folder / "stderr").read_text()
+
+    def verified(self) -> dict[str, object]:
+        """What `guardhouse audit verify` says of the ledger; it fails where the ledger is not whole."""
+        return json.loads(command("audit", "verify", str(self.folder / "ledger"), "--json"))
 
     def ledger(self, count: int = 0, seconds: float = 10.0) -> list[dict[str, object]]:
         """The ledger's queries, once there are *count* of them."""

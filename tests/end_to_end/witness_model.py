@@ -1,8 +1,9 @@
-"""The model of the end-to-end tests: it doubles its input, and leaves one byte in a file for every call.
+"""The models of the end-to-end tests. One doubles its input; each leaves one byte in a file for every call.
 
 The file is the witness of what reached the model, and owes nothing to the guard's own word.
 """
 
+import asyncio
 import os
 import time
 
@@ -25,6 +26,19 @@ def slow(x):
     os.write(WITNESS, b".")
     time.sleep(float(x[0]))
     return x
+
+
+@model(inputs={"x": ("FP32", [-1])}, outputs={"y": ("FP32", [-1])})
+async def patient(x):
+    os.write(WITNESS, b"p")
+    await asyncio.sleep(float(x[0]))
+    return x
+
+
+@model(inputs={"x": ("FP32", [-1])}, outputs={"y": ("FP32", [-1])})
+def large(x):
+    os.write(WITNESS, b".")
+    return np.zeros(int(x[0]), dtype=np.float32)
 
 
 @model(inputs={"x": ("FP32", [-1])}, outputs={"y": ("FP32", [-1])})

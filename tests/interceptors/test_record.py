@@ -113,7 +113,7 @@ class Denies(Guard):
 
 @pytest.mark.parametrize("colour", COLOURS)
 async def test_calls_are_lines_are_spans(colour: str) -> None:
-    """Calls of all shapes and outcomes: as many lines and spans as calls, pairwise the same call and status."""
+    """Calls of all shapes and outcomes: as many lines and spans as calls, one by one the same."""
     pages, spans, outcomes = Pages(), list[bytes](), list[tuple[str | None, Code]]()
     chain = Chain(Record(pages, spans.append), Token(), Denies())
     async with serving(colour, chain) as served:
@@ -125,8 +125,7 @@ async def test_calls_are_lines_are_spans(colour: str) -> None:
     written = [ScopeSpans.FromString(raw).spans[0] for raw in spans]
 
     assert len(outcomes) == len(pages.lines) == len(written) == 16
-    assert [(line["trace"], line["status"]) for line in pages.lines] == [
-        (t, code.name) for t, code in outcomes
-    ]
+    lines = [(line["trace"], line["status"]) for line in pages.lines]
+    assert lines == [(trace, code.name) for trace, code in outcomes]
     assert [span.trace_id.hex() for span in written] == [trace for trace, _ in outcomes]
     assert {code for _, code in outcomes} == {Code.OK, Code.PERMISSION_DENIED, Code.UNAUTHENTICATED}

@@ -62,6 +62,7 @@ class Call:
     known: bool  # some handler serves this method
     wall_ns: int  # since the epoch, when the call was opened
     opened_ns: int
+    ended_ns: int = 0
     now: float = 0.0  # monotonic seconds; renewed at every message of a stream
     wall: float = 0.0  # seconds since the epoch; renewed likewise
     open: bool = False  # on the explicit list of methods that need no credential

@@ -129,6 +129,7 @@ class Chain:
         if call.closed:
             return
         call.closed = True
+        call.ended_ns = time.monotonic_ns()
         if refusal is not None:
             # The frames it came through hold the caller's message, and it holds them.
             refusal.__traceback__ = refusal.__cause__ = refusal.__context__ = None

@@ -57,7 +57,10 @@ class RateLimit(Guard):
         bucket = _limit(rate)
         with self._lock:
             key = self._place(_key(call.principal, rate), call.now)
-            verdict = decide(bucket, self._arrivals.get(key, 0.0), call.now)
+            owed = self._arrivals.get(key)
+            if owed is None:  # who was among all the others, for want of room, brings along what those owe
+                owed = self._arrivals.get(("", "", rate), 0.0)
+            verdict = decide(bucket, owed, call.now)
             self._arrivals[key] = verdict.arrival
         if verdict.wait:
             raise Refusal("RATE_LIMITED", f"{rate.count} in {rate.period} s", retry_after=verdict.wait)

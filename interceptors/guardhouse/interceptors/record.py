@@ -46,7 +46,7 @@ class Record(Guard):
 
     def settle(self, call: Call) -> None:
         """Write the line, then the span."""
-        ended = time.monotonic_ns()
+        ended = call.ended_ns or time.monotonic_ns()
         try:
             if self._ledger is not None:
                 self._ledger.append(entry(call, ended))

@@ -19,11 +19,13 @@ import grpc.aio
 
 from .call import CURRENT, Call
 from .chain import Chain, failed, verdict
+from .hourglass import Hourglass
 from .refusal import Refusal
 from .service_context import Said, ServiceContext
 from .shapes import Target, Targets, cut_off, late, overdue, parse, render, target, trailers
 
 END = grpc.aio.EOF
+HOURGLASS = Hourglass()
 ENDING = (KeyboardInterrupt, GeneratorExit)  # the process or its loop is ending, not the call
 GRACE = 0.05  # seconds for the cancellation that follows a write that failed
 
@@ -66,7 +68,7 @@ class GuardedContext(ServiceContext):
 class Passage:
     """One RPC on its way through the chain, in the form in which grpc calls a method handler."""
 
-    __slots__ = ("_chain", "_context", "_target", "call", "said", "stopped")
+    __slots__ = ("_chain", "_context", "_in_model", "_target", "_task", "call", "said", "stopped")
 
     request_streaming = True
     response_streaming = False
@@ -75,31 +77,104 @@ class Passage:
     unary_unary = None
     unary_stream = None
 
-    def __init__(self, chain: Chain, call: Call, target: Target | None) -> None:
+    def __init__(self, chain: Chain, call: Call, target: Target | None, task: asyncio.Task[Any]) -> None:
         self._chain = chain
         self._target = target
+        self._task = task
         self._context: Any = None
+        self._in_model = False
         self.call = call
         self.said = Said()
         self.stopped: Refusal | None = None  # what ended the call, though the handler may have swallowed it
 
     async def stream_unary(self, _requests: Any, context: Any) -> bytes:
-        """Carry one call to its record and its end; returns the answer of a unary method."""
-        self._context = context
+        """Carry one call to its record and its end; returns the answer of a unary method.
+
+        All of it in one coroutine: for a unary call, whatever it awaited would cost it dear.
+        """
         answer, refusal = b"", None
         try:
-            answer = await self._run()
+            target = self._enter(context)
+            request = self._requests() if target.takes_stream else await context.read()
+            if request is END:
+                await self._end_of_requests(target)
+                raise Refusal("MESSAGE_MISSING")
+            if not target.takes_stream:
+                request = self._judge(target, request)
+            self._model_begins()
+            if target.style == "generator":
+                response = await self._stream(target, request)
+            else:
+                response = await target.behave(request, GuardedContext(self, context))
+            self._model_ends()
+            answer = self._finish(target, response)
         except ENDING:
             raise
         except BaseException as error:
-            refusal = self._left() if leaving() else self.stopped or verdict(error, self.call)
+            refusal = self._why(error)
         else:
-            refusal = self._left() if leaving() else None
+            refusal = self._left() if self._task.cancelling() else None
+        HOURGLASS.stop(self._task)
         self._chain.settle(self.call, refusal)
         await self._end(refusal)
         return answer
 
     stream_stream = stream_unary
+
+    def _enter(self, context: Any) -> Target:
+        """Have the call admitted; only then is there a method to run."""
+        call = self.call
+        self._context = context
+        call.peer = context.peer()
+        call.auth = context.auth_context()
+        call.remaining = context.time_remaining()
+        renew(call)
+        self._chain.admit(call)
+        if self._target is None:
+            raise Refusal("METHOD_UNKNOWN")
+        if self._target.style == "plain":
+            raise TypeError("a grpc.aio server needs async handlers")
+        if call.patience is not None:
+            HOURGLASS.turn(self._task, call.patience)
+        CURRENT.set(call)
+        return self._target
+
+    def _judge(self, target: Target, raw: bytes) -> Any:
+        """The message in *raw*, if it may pass."""
+        message = parse(target, self.call, raw)
+        self._chain.inspect(self.call, message)
+        return message
+
+    def _model_begins(self) -> None:
+        self._in_model = True
+        self.call.model_ns = -time.monotonic_ns()
+
+    def _model_ends(self) -> None:
+        if self._in_model:
+            self._in_model = False
+            self.call.model_ns += time.monotonic_ns()
+
+    def _finish(self, target: Target, response: Any) -> bytes:
+        """The bytes of a unary answer, if nothing speaks against it."""
+        if stopped := self.stopped or self.said.refusal():
+            raise stopped
+        if target.gives_stream:
+            return b""
+        return render(target, self.call, self._chain.release(self.call, response))
+
+    def _why(self, error: BaseException) -> Refusal:
+        """What *error* means for the caller. A model's becomes a refusal in fixed words, whatever it is:
+        one that exits, or cancels its own work, must not end ours."""
+        in_model = self._in_model
+        self._model_ends()
+        if self._task.cancelling():
+            return self._left()
+        if self.stopped is not None:
+            return self.stopped
+        if isinstance(error, Refusal) or not in_model:
+            return verdict(error, self.call)
+        hidden = failed(self.call, error)
+        return self.said.refusal() or hidden
 
     async def _end(self, refusal: Refusal | None) -> None:
         """Tell the caller. Also one who seems to have left: a model can cancel the call's own task."""
@@ -109,62 +184,15 @@ class Passage:
         self._context.set_trailing_metadata(last)
 
     def _left(self) -> Refusal:
-        """Why grpc cancelled the call: too long, too large, or the caller left."""
+        """Why the call was cancelled: too long, too large, or the caller left."""
+        if overdue(self.call):
+            return Refusal("DEADLINE_EXCEEDED", "our own limit")
         if late(self.call.remaining, self._context.time_remaining()):
             return Refusal("DEADLINE_EXCEEDED")
         return self.stopped if self.stopped and self.stopped.reason == "TOO_LARGE" else Refusal("CANCELLED")
 
-    async def _run(self) -> bytes:
-        call, context = self.call, self._context
-        call.peer = context.peer()
-        call.auth = context.auth_context()
-        call.remaining = context.time_remaining()
-        renew(call)
-        self._chain.admit(call)
-        if self._target is None:
-            raise Refusal("METHOD_UNKNOWN")
-        CURRENT.set(call)
-        if call.patience is None:
-            return await self._serve(self._target)
-        patience = asyncio.timeout(call.patience)
-        try:
-            async with patience:
-                return await self._serve(self._target)
-        finally:
-            if patience.expired():  # whatever the handler made of being cancelled
-                raise Refusal("DEADLINE_EXCEEDED", "our own limit")
-
-    async def _serve(self, target: Target) -> bytes:
-        request = self._requests() if target.takes_stream else await self._only_request()
-        answer = await self._behave(target, request)
-        if stopped := self.stopped or self.said.refusal():
-            raise stopped
-        if target.gives_stream:
-            return b""
-        return render(target, self.call, self._chain.release(self.call, answer))
-
-    async def _behave(self, target: Target, request: Any) -> Any:
-        """Run the service's function; whatever it raises becomes a refusal in fixed words."""
-        guarded = GuardedContext(self, self._context)
-        started = time.monotonic_ns()
-        try:
-            if target.style == "coroutine":
-                return await target.behave(request, guarded)
-            if target.style == "generator":
-                return await self._stream(target, request, guarded)
-            raise TypeError("a grpc.aio server needs async handlers")
-        except (Refusal, grpc.aio.AbortError, *ENDING):
-            raise
-        except BaseException as error:  # a model that exits, or cancels its own work, must not end ours
-            if leaving():
-                raise
-            hidden = failed(self.call, error)
-            raise self.said.refusal() or hidden from error
-        finally:
-            self.call.model_ns = time.monotonic_ns() - started
-
-    async def _stream(self, target: Target, request: Any, guarded: GuardedContext) -> None:
-        async with aclosing(target.behave(request, guarded)) as responses:
+    async def _stream(self, target: Target, request: Any) -> None:
+        async with aclosing(target.behave(request, GuardedContext(self, self._context))) as responses:
             async for response in responses:
                 await self.write(response)
 
@@ -206,12 +234,10 @@ class Passage:
         if call.requests:
             renew(call)
         try:
-            message = parse(target, call, raw)
-            self._chain.inspect(call, message)
+            return self._judge(target, raw)
         except Exception as error:
             self.stopped = verdict(error, call)
             raise self.stopped from None
-        return message
 
     async def _end_of_requests(self, target: Target) -> None:
         """Tell the end of the messages from a call that was cut off: grpc shows one as the other.
@@ -228,13 +254,6 @@ class Passage:
         while (message := await self.next_request()) is not END:
             yield message
 
-    async def _only_request(self) -> Any:
-        message = await self.next_request()
-        if message is END:
-            self.stopped = Refusal("MESSAGE_MISSING")
-            raise self.stopped
-        return message
-
 
 class StreamingPassage(Passage):
     """The same for a method that answers with a stream: its messages have left by `write`."""
@@ -249,13 +268,7 @@ def renew(call: Call) -> None:
     call.wall = time.time()
 
 
-def leaving() -> bool:
-    """Whether somebody cancelled this RPC, rather than a model its own work."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
-
-
-def begin(chain: Chain, details: Any) -> Call:
+def begin(chain: Chain, details: Any) -> tuple[Call, asyncio.Task[Any]]:
     """Open a call for *details* and see that it is settled, whatever becomes of it.
 
     The task that runs the RPC calls back when it is done, also where no handler ever ran: headers cut off
@@ -267,15 +280,16 @@ def begin(chain: Chain, details: Any) -> Call:
         if not call.closed:
             chain.settle(call, Refusal("CANCELLED", "never dispatched"))
 
-    cast("asyncio.Task[object]", asyncio.current_task()).add_done_callback(done)
-    return call
+    task = cast("asyncio.Task[Any]", asyncio.current_task())
+    task.add_done_callback(done)
+    return call, task
 
 
-def passage(chain: Chain, call: Call, target: Target | None) -> Passage:
+def passage(chain: Chain, call: Call, target: Target | None, task: asyncio.Task[Any]) -> Passage:
     """The handler that grpc is to call, for *target* or for a method that is not there."""
     call.known = target is not None
     kind = StreamingPassage if target is not None and target.gives_stream else Passage
-    return kind(chain, call, target)
+    return kind(chain, call, target, task)
 
 
 def _broken(error: Exception) -> Target:
@@ -293,12 +307,12 @@ class _Interceptor(grpc.aio.ServerInterceptor):
         self._targets = Targets()
 
     async def intercept_service(self, continuation: Any, details: Any) -> Any:
-        call = begin(self._chain, details)
+        call, task = begin(self._chain, details)
         try:
             target = self._targets.of(details.method, await continuation(details))
         except Exception as error:
             target = _broken(error)
-        return passage(self._chain, call, target)
+        return passage(self._chain, call, target, task)
 
 
 def aio(chain: Chain) -> grpc.aio.ServerInterceptor:
@@ -320,5 +334,5 @@ class Guarded(grpc.GenericRpcHandler):
 
     def service(self, handler_call_details: Any) -> Any:
         """The passage for one RPC."""
-        call = begin(self._chain, handler_call_details)
-        return passage(self._chain, call, self._targets.get(call.method))
+        call, task = begin(self._chain, handler_call_details)
+        return passage(self._chain, call, self._targets.get(call.method), task)

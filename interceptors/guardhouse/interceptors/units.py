@@ -6,8 +6,7 @@ Each parser raises ValueError whose text says what is wrong and what to write.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 DURATIONS: Final = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}  # milliseconds
 SIZES: Final = {"GiB": 2**30, "MiB": 2**20, "KiB": 2**10, "GB": 10**9, "MB": 10**6, "KB": 10**3, "B": 1}
@@ -20,8 +19,7 @@ SIZE: Final = re.compile(rf"{WHOLE}({'|'.join(SIZES)})")
 RATE: Final = re.compile(rf"{WHOLE}/({'|'.join(PERIODS)})")
 
 
-@dataclass(frozen=True, slots=True)
-class Rate:
+class Rate(NamedTuple):
     """So many calls in a period, kept exact, and how many may come at once after a rest.
 
     Attributes:

@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from guardhouse.interceptors import Chain, Guard
+from guardhouse.interceptors.beside import Beside
 from guardhouse.interceptors.authorization import MethodAuthorization, ModelAuthorization
 from guardhouse.interceptors.deadline import Deadline
 from guardhouse.interceptors.export import Exporter
@@ -75,7 +76,8 @@ def assembled(config: Config) -> Iterator[Parts]:
         models = Models.load(map(_model_source, config.models), threads=config.server.threads)
         stack.callback(models.close)
         rate = RateLimit()
-        record = Record(ledger, spans.export if spans else None)
+        record = Beside(Record(ledger, spans.export if spans else None))
+        stack.callback(record.close)
         chain = Chain(*guards(config, policy, models, rate, record, tokens), open_methods=policy.open_methods)
         yield Parts(chain, policy, models, rate, spans)
 
