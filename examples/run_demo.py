@@ -6,18 +6,20 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from types import FrameType
 
 GUARDHOUSE = Path(sys.executable).with_name("guardhouse")
+SERVING = "serving on "  # how the server's last line at its start begins
 
 NEXT = """
 Type these in another terminal, in this folder:
 
-  {guardhouse} infer digits --input {demo}/digit.npy              the answer should be {label}
-  {guardhouse} infer digits --input {demo}/digit.npy --no-token   refused: nobody proved anything
-  {guardhouse} traces --store {demo}/traces.db                    the traces of both
-  {guardhouse} audit verify {demo}/ledger                         their lines, untampered
+  {guardhouse} infer digits --input {demo}/digit.npy{profile}              # the answer should be {label}
+  {guardhouse} infer digits --input {demo}/digit.npy{profile} --no-token   # refused: nobody proved anything
+  {guardhouse} traces --store {demo}/traces.db                    # the traces of both
+  {guardhouse} audit verify {demo}/ledger                         # their lines, untampered
 """
 
 
@@ -25,17 +27,45 @@ def main(demo: Path) -> int:
     """Run the demo in *demo*; returns the server's exit status."""
     if not (demo / "guardhouse.yaml").exists():
         run("init", str(demo))
-    label = sample(demo / "digit.npy")
-    receiver = start("traces", "--follow", "--quiet", "--store", str(demo / "traces.db"))
-    server = start("serve", str(demo / "guardhouse.yaml"))
-    pass_on_signals(server)
-    shown = os.path.relpath(GUARDHOUSE)
-    print(NEXT.format(guardhouse=shown, demo=demo, label=label), flush=True)
+    label, address = sample(demo / "digit.npy"), collector(demo / "guardhouse.yaml")
+    server: list[subprocess.Popen[str]] = []
+    told = pass_on_signals(server)
+    receiver = start("traces", "--follow", "--quiet", "--listen", address, "--store", str(demo / "traces.db"))
     try:
-        return server.wait()
+        server.append(start("serve", str(demo / "guardhouse.yaml"), stdout=subprocess.PIPE))
+        if told:  # in between
+            server[0].terminate()
+        relay(server[0].stdout or (), next_steps(demo, label))
+        return server[0].wait()
     finally:
-        receiver.terminate()
-        receiver.wait()
+        for process in (*server, receiver):
+            process.terminate()
+            process.communicate()
+
+
+def relay(lines: Iterable[str], todo: str) -> None:
+    """Print what the server prints, and *todo* below the line that ends its report at the start."""
+    for line in lines:
+        print(line, end="", flush=True)
+        if line.startswith(SERVING):
+            print(todo, flush=True)
+
+
+def next_steps(demo: Path, label: str) -> str:
+    """What to type next. The client finds the folder by itself where it has the usual name."""
+    profile = "" if demo == Path(".demo") else f" --profile {demo}"
+    return NEXT.format(guardhouse=os.path.relpath(GUARDHOUSE), demo=demo, label=label, profile=profile)
+
+
+def collector(config: Path) -> str:
+    """Where the configuration wants the spans; what is wrong with it ends the demo."""
+    from guardhouse.server.config import ConfigError, load
+
+    try:
+        tracing = load(config).tracing
+    except ConfigError as error:
+        sys.exit(f"guardhouse: {error}")
+    return tracing.endpoint.partition("://")[2] if tracing else "127.0.0.1:0"
 
 
 def sample(path: Path) -> str:
@@ -55,19 +85,32 @@ def run(*arguments: str) -> None:
         sys.exit(done.returncode)
 
 
-def start(*arguments: str) -> subprocess.Popen[bytes]:
+def start(*arguments: str, stdout: int | None = None) -> subprocess.Popen[str]:
     """Start one command of ours, out of reach of the terminal's own Ctrl-C: the order of ending matters."""
-    return subprocess.Popen([GUARDHOUSE, *arguments], start_new_session=True)
+    environment = {
+        **os.environ,
+        "PYTHONUNBUFFERED": "1",
+    }  # what a model prints is seen at once, also by relay
+    return subprocess.Popen(
+        [GUARDHOUSE, *arguments], stdout=stdout, env=environment, text=True, start_new_session=True
+    )
 
 
-def pass_on_signals(server: subprocess.Popen[bytes]) -> None:
-    """Ctrl-C and SIGTERM end the server first, so that the receiver still takes its last spans."""
+def pass_on_signals(server: list[subprocess.Popen[str]]) -> list[int]:
+    """Ctrl-C and its like end the server first, so that the receiver still takes its last spans.
 
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        server.terminate()
+    Returns the signals that have come, for a server that was not there yet.
+    """
+    told: list[int] = []
 
-    signal.signal(signal.SIGINT, stop)
-    signal.signal(signal.SIGTERM, stop)
+    def stop(number: int, _frame: FrameType | None) -> None:
+        told.append(number)
+        for process in server:
+            process.terminate()
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, stop)
+    return told
 
 
 if __name__ == "__main__":

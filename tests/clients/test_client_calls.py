@@ -18,9 +18,11 @@ from guardhouse.clients import (
     InvalidArgument,
     NotFound,
     RateLimited,
+    ResourceExhausted,
     TensorError,
     Unavailable,
 )
+from guardhouse.clients.explain import advice
 from guardhouse.clients.testing import TRACE_ID, Server, make_pki, serve, write_profile
 from guardhouse.protos import inference_pb2 as pb
 
@@ -220,8 +222,10 @@ def test_eight_megabytes_both_ways(server: Server, ask: Ask) -> None:
 
 def test_the_size_of_messages_is_bounded(server: Server, ask: Ask) -> None:
     """A message over the client's limit is not sent."""
-    with pytest.raises(RateLimited, match="larger than max"):
+    with pytest.raises(ResourceExhausted, match="larger than max") as caught:
         ask(server.profile, lambda client: client.infer("m", {"x": np.zeros(1000)}), max_message_bytes=1000)
+    assert not isinstance(caught.value, RateLimited)
+    assert advice(caught.value) == "ask with fewer items at once"
     assert server.calls == []
 
 

@@ -19,7 +19,7 @@ NAMES = {
     StatusCode.PERMISSION_DENIED: clients.PermissionDenied,
     StatusCode.NOT_FOUND: clients.NotFound,
     StatusCode.INVALID_ARGUMENT: clients.InvalidArgument,
-    StatusCode.RESOURCE_EXHAUSTED: clients.RateLimited,
+    StatusCode.RESOURCE_EXHAUSTED: clients.ResourceExhausted,
     StatusCode.UNAVAILABLE: clients.Unavailable,
     StatusCode.DEADLINE_EXCEEDED: clients.DeadlineExceeded,
     StatusCode.INTERNAL: clients.ServerError,
@@ -51,6 +51,24 @@ def test_every_code_has_its_class(code: StatusCode) -> None:
     assert (error.code, error.message, str(error)) == (code, "words", f"{code.name}: words")
 
 
+@pytest.mark.parametrize(
+    ("trailers", "limited"),
+    [
+        ((("guardhouse-reason", "RATE_LIMITED"),), True),
+        ((("grpc-retry-pushback-ms", "250"),), True),
+        ((("grpc-status-details-bin", details(retry_info(1.5))),), True),
+        ((("guardhouse-reason", "TOO_LARGE"),), False),
+        ((("grpc-retry-pushback-ms", "-1"),), False),
+        ((), False),
+    ],
+)
+def test_a_rate_is_told_from_a_size(trailers: Any, limited: bool) -> None:
+    """RESOURCE_EXHAUSTED is `RateLimited` by its reason or an invitation to come back, and not by itself."""
+    error = errors.from_status(StatusCode.RESOURCE_EXHAUSTED, "", trailers)
+    assert type(error) is (clients.RateLimited if limited else clients.ResourceExhausted)
+    assert isinstance(error, clients.ResourceExhausted)
+
+
 def test_a_guardhouse_refusal_is_read_whole() -> None:
     """Reason, error id, trace id and delay come from the rich status and the trailing metadata."""
     info = error_details_pb2.ErrorInfo(
@@ -67,13 +85,13 @@ def test_a_guardhouse_refusal_is_read_whole() -> None:
 def test_trailing_metadata_alone_will_do() -> None:
     """Without rich details, the plain keys tell reason, trace and pushback."""
     trailers = (
-        ("guardhouse-reason", "DRAINING"),
+        ("guardhouse-reason", "LEDGER_UNAVAILABLE"),
         ("guardhouse-trace-id", TRACE),
         ("grpc-retry-pushback-ms", "250"),
     )
     error = errors.from_status(StatusCode.UNAVAILABLE, "", trailers)
-    assert (error.reason, error.trace_id, error.retry_after) == ("DRAINING", TRACE, 0.25)
-    assert str(error) == "UNAVAILABLE DRAINING"
+    assert (error.reason, error.trace_id, error.retry_after) == ("LEDGER_UNAVAILABLE", TRACE, 0.25)
+    assert str(error) == "UNAVAILABLE LEDGER_UNAVAILABLE"
 
 
 def test_a_server_that_says_nothing_more_gives_empty_fields() -> None:

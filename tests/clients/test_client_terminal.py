@@ -127,6 +127,34 @@ def test_who_one_is() -> None:
             errors.Unavailable("Connection refused", code=StatusCode.UNAVAILABLE),
             "UNAVAILABLE: Connection refused; check that the server runs and is named right",
         ),
+        (
+            errors.ResourceExhausted(
+                "SERVER: Received message larger than max (5 vs. 4)", code=StatusCode.RESOURCE_EXHAUSTED
+            ),
+            (
+                "RESOURCE_EXHAUSTED: SERVER: Received message larger than max (5 vs. 4); "
+                "ask with fewer items at once"
+            ),
+        ),
+        (
+            errors.ResourceExhausted(
+                "the message is too large", code=StatusCode.RESOURCE_EXHAUSTED, reason="TOO_LARGE"
+            ),
+            "RESOURCE_EXHAUSTED TOO_LARGE: the message is too large; ask with fewer items at once",
+        ),
+        (
+            errors.ResourceExhausted(
+                "received metadata size exceeds hard limit (9 vs. 8)", code=StatusCode.RESOURCE_EXHAUSTED
+            ),
+            (
+                "RESOURCE_EXHAUSTED: received metadata size exceeds hard limit (9 vs. 8); "
+                "send less metadata: a shorter token"
+            ),
+        ),
+        (
+            errors.ResourceExhausted("quota exceeded", code=StatusCode.RESOURCE_EXHAUSTED),
+            "RESOURCE_EXHAUSTED: quota exceeded",
+        ),
         (errors.GuardhouseError("gone", code=StatusCode.ABORTED), "ABORTED: gone"),
     ],
 )

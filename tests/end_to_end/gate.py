@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import grpc
@@ -25,7 +25,8 @@ POLICY = """
 roles:
   analyst:
     allow:
-      - {methods: [ModelInfer, ModelMetadata, ModelReady], models: [double, slow, patient, broken, misshapen, large, ghost]}
+      - methods: [ModelInfer, ModelMetadata, ModelReady]
+        models: [double, slow, patient, large, broken, misshapen, ghost]
       - {methods: [ServerLive, ServerReady, ServerMetadata, guardhouse.v1.Guardhouse/WhoAmI]}
     deny:
       - {methods: [ModelInfer], models: [ghost]}
@@ -33,12 +34,20 @@ roles:
   trickle:
     allow: [{methods: [ModelInfer], models: [double]}]
     limits: {rate: 1/h, burst: 2}
+  hasty:
+    allow: [{methods: [ModelInfer], models: [double]}]
+    limits: {rate: 2/s, burst: 1}
+  counted:
+    allow: [{methods: [guardhouse.v1.Guardhouse/WhoAmI]}]
+    limits: {rate: 1/h, burst: 5}
   operator:
     allow: [{methods: ["*"], models: ["*"]}]
     limits: {rate: 100000/s, burst: 100000}
 bindings:
   - {role: analyst, claim: {roles: analyst}}
   - {role: trickle, claim: {roles: trickle}}
+  - {role: hasty, claim: {roles: hasty}}
+  - {role: counted, claim: {roles: counted}}
   - {role: operator, claim: {roles: operator}}
   - {role: analyst, api_key: app-*}
 """
@@ -157,6 +166,14 @@ class Gate:
             if len(queries) >= count or time.monotonic() > end:
                 return queries
             time.sleep(0.05)
+
+
+def until(holds: Callable[[], bool], seconds: float = 20.0) -> None:
+    """Wait for something that another process does; fail where it does not."""
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.05)
 
 
 def bearer(token: str) -> tuple[tuple[str, str], ...]:

@@ -14,12 +14,14 @@ class Sink(trace_service_pb2_grpc.TraceServiceServicer):
 
     def __init__(self) -> None:
         self.spans: list[dict[str, object]] = []
+        self.raw: list[bytes] = []  # every request as it came
         self._server = grpc.server(ThreadPoolExecutor(2), options=[("grpc.so_reuseport", 0)])
         trace_service_pb2_grpc.add_TraceServiceServicer_to_server(self, self._server)
         self.port = self._server.add_insecure_port("127.0.0.1:0")
         self._server.start()
 
     def Export(self, request, context):  # noqa: N802 - the name on the wire
+        self.raw.append(request.SerializeToString())
         for resource in request.resource_spans:
             for scope in resource.scope_spans:
                 self.spans.extend(_flat(span) for span in scope.spans)

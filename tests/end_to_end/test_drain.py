@@ -7,6 +7,7 @@ import contextlib
 import signal
 import socket
 from collections import Counter
+from collections.abc import Callable
 
 import grpc
 import pytest
@@ -68,6 +69,15 @@ class Load:
         return sum(calls for (_, status), calls in self.outcomes.items() if status in statuses)
 
 
+def listens(port: int) -> bool:
+    """Whether anybody takes a connection there."""
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+    except OSError:
+        return False
+    return True
+
+
 async def ended(gate: Gate, seconds: float = 30) -> int:
     return await asyncio.to_thread(gate.process.wait, seconds)
 
@@ -77,8 +87,7 @@ async def test_stopping_under_load_fails_no_call(running):
     gate, sink = running()
     load = Load(gate)
     task = asyncio.create_task(load.run())
-    while load.outcomes["slow", "OK"] < 8:
-        await asyncio.sleep(0.02)
+    await until(lambda: load.outcomes["slow", "OK"] >= 8)
     gate.process.send_signal(signal.SIGTERM)
     status = await ended(gate)
     load.over.set()
@@ -92,3 +101,73 @@ async def test_stopping_under_load_fails_no_call(running):
     assert len(sink.spans) == len(lines)
     assert gate.verified()["intact"]
     assert "Traceback" not in gate.log()
+
+
+def ask(gate: Gate, model: str, seconds: float, timeout: float = 60) -> grpc.aio.UnaryUnaryCall:
+    """Begin a call that takes the model so many seconds."""
+    method = gate.aio().unary_unary(INFER)
+    return method(query(model, [seconds]).SerializeToString(), metadata=bearer(gate.token()), timeout=timeout)
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Wait for something that another process does."""
+    while not holds():  # noqa: ASYNC110 - it does not tell
+        await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_signals_that_come_again_hurt_nothing(running, number):
+    """However often it is told to stop, the call under way is answered, all is written, and it exits 0."""
+    gate, sink = running()
+    call = ask(gate, "patient", 1.0)
+    await until(lambda: gate.calls() == 1)
+    while gate.process.poll() is None:
+        gate.process.send_signal(number)
+        await asyncio.sleep(0.01)
+
+    assert gate.process.returncode == 0, gate.log()
+    assert await call.code() is grpc.StatusCode.OK
+    assert [line["status"] for line in gate.ledger()] == ["OK"]
+    assert len(sink.spans) == 1
+    assert gate.verified()["intact"]
+
+
+async def test_a_model_that_hangs_does_not_keep_the_server(running):
+    """A thread that never ends is given up after the drain: ledger and spans are whole, and the exit is 0."""
+    gate, sink = running("--set", "server.drain=1s")
+    call = ask(gate, "slow", 3600)
+    await until(lambda: gate.calls() == 1)
+    gate.process.send_signal(signal.SIGTERM)
+
+    assert await ended(gate) == 0, gate.log()
+    assert await call.code() in (grpc.StatusCode.CANCELLED, grpc.StatusCode.UNAVAILABLE)
+    assert [line["status"] for line in gate.ledger()] == ["CANCELLED"]
+    assert len(sink.spans) == 1
+    assert gate.verified()["intact"]
+    assert "a model still computes" in gate.log()
+
+
+async def test_a_server_that_drains_takes_nobody_new(running):
+    """While a call is under way after SIGTERM, nobody can connect any more; the call itself is answered."""
+    gate, _ = running()
+    call = ask(gate, "patient", 1.5)
+    await until(lambda: gate.calls() == 1)
+    gate.process.send_signal(signal.SIGTERM)
+    await until(lambda: call.done() or not listens(gate.port))
+
+    assert not call.done()
+    assert await call.code() is grpc.StatusCode.OK
+    assert await ended(gate) == 0
+
+
+async def test_a_collector_that_is_away_does_not_keep_the_server(running):
+    """Spans that nobody takes are given up after a moment, and counted; the ledger has the call."""
+    gate, sink = running()
+    sink.stop()
+    call = ask(gate, "double", 1.0)
+    assert await call.code() is grpc.StatusCode.OK
+    gate.process.send_signal(signal.SIGTERM)
+
+    assert await ended(gate) == 0, gate.log()
+    assert "1 spans were lost" in gate.log()
+    assert [line["status"] for line in gate.ledger()] == ["OK"]

@@ -1,4 +1,4 @@
-"""Ten thousand calls of all kinds: as many on the client's count as in the ledger and at the receiver of spans."""
+"""Ten thousand calls of all kinds: the callers' count, the ledger's and the spans' are one."""
 
 from __future__ import annotations
 
@@ -106,10 +106,10 @@ class Crowd:
             await self.end(name, self.begin(name, turn))
 
     async def leave(self, cancelled: int, late: int) -> None:
-        """Make calls that the model is slow to answer; once it has them all, cancel some, and wait for none."""
+        """Make calls that the model is slow to answer; once it has them all, cancel some of them."""
         waiting = [self.begin("late", turn, timeout=5) for turn in range(late)]
         leaving = [self.begin("cancelled", turn) for turn in range(cancelled)]
-        while self.gate.calls(b"p") < cancelled + late:
+        while self.gate.calls(b"p") < cancelled + late:  # noqa: ASYNC110 - a file is the witness
             await asyncio.sleep(0.05)
         for call in leaving:
             call.cancel()

@@ -168,7 +168,7 @@ def _resident() -> int:
 async def test_a_gzip_bomb(colour: str, allowed: bool, bomb: bytes) -> None:
     """A MiB that unpacks to a GiB costs no memory: refused unread without a token, and by its size with one.
 
-    Up to 1.83.1 grpcio unpacks all of it before it looks at the limit.
+    Up to 1.83.0 grpcio unpacks all of it before it looks at the limit.
     """
     parsed: list[bytes] = []
     watch = Watch()

@@ -9,6 +9,7 @@ import pytest
 
 from guardhouse.interceptors.issuers import Fixed
 from guardhouse.interceptors.jwk import KeySet, parse
+from guardhouse.interceptors.refusal import Refusal
 from guardhouse.interceptors.strict import unpadded
 
 from .issuers import (
@@ -175,9 +176,12 @@ def test_expired_is_said_only_of_a_token_that_is_otherwise_right() -> None:
 
 
 def test_keys_that_are_not_there_are_told_apart() -> None:
-    """An issuer whose keys are unknown at the moment is our trouble: UNAVAILABLE, never accepted."""
+    """An issuer whose keys are unknown at the moment is our trouble: UNAVAILABLE, and try again."""
     issuers = {ISSUER: issuer(source=Fixed(None))}
     assert refused(GOOD, issuers) == ("KEYS_UNAVAILABLE", "jwt_keys_unavailable")
+    with pytest.raises(Refusal) as caught:
+        judge(GOOD, issuers)
+    assert caught.value.retry_after == 1.0
 
 
 def test_an_unknown_kid_asks_for_a_refresh_and_nothing_else_does() -> None:

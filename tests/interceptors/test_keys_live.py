@@ -139,6 +139,7 @@ def test_an_unreadable_store_fails_closed_in_the_end(store: KeyStore) -> None:
             with pytest.raises(Refusal) as caught:
                 ask()
             assert (caught.value.reason, caught.value.note) == ("KEYS_UNAVAILABLE", "key_store_unreadable")
+            assert caught.value.retry_after == 1.0
         store.path.write_bytes(kept)
         assert live.refresh()
         assert live.find(key, NOW) == record

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guardhouse.interceptors import Call, Principal, Refusal
+from guardhouse.interceptors.gcra import limit as limit_of
 from guardhouse.interceptors.rate import RateLimit
 from guardhouse.interceptors.units import Rate
 
@@ -19,8 +20,8 @@ TWO_A_SECOND = Rate(2, 1, 3)
 
 
 def _call(name: str = "a", rate: Rate | None = TWO_A_SECOND, now: float = 1000.0, issuer: str = "") -> Call:
-    # Of a grant the limit reads nothing but its rate.
-    grant: Any = SimpleNamespace(rate=rate)
+    # Of a grant the guard reads nothing but its limit.
+    grant: Any = SimpleNamespace(limit=limit_of(rate.per_second, rate.burst) if rate else None)
     return Call("/s/m", (), True, 0, 0, now=now, principal=Principal(name, issuer=issuer), grant=grant)
 
 
@@ -108,7 +109,7 @@ def test_remaining_tells_and_does_not_charge() -> None:
     assert before == [3] * 5
     assert limit.remaining(call.principal, grant, 1000.0) == 2
     assert limit.remaining(call.principal, grant, 1009.0) == 3
-    assert limit.remaining(call.principal, SimpleNamespace(rate=None), 1000.0) is None  # type: ignore[arg-type] # only its rate is read
+    assert limit.remaining(call.principal, SimpleNamespace(limit=None), 1000.0) is None  # type: ignore[arg-type] # only its limit is read
 
 
 def test_keys_are_bounded() -> None:

@@ -44,13 +44,15 @@ def test_a_line_of_an_allowed_call() -> None:
     """Who asked what, when, from where, how it was decided and what it cost; times are microseconds."""
     assert entry(_settled(), 3_000_000) == {
         "kind": "query",
-        "time": "2023-11-14T22:13:20.123457Z",
+        "time": "2023-11-14T22:13:20.123456Z",
         "call": "00000000000000cd",
         "trace": "000000000000000000000000000000ab",
         "method": "inference.GRPCInferenceService/ModelInfer",
         "model": "digits",
         "version": "1",
         "principal": "spiffe://acme/a",
+        "issuer": "",
+        "certificate": "",
         "proofs": ("mtls",),
         "roles": (),
         "peer": "ipv4:127.0.0.1:1",

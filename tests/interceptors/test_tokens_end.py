@@ -151,4 +151,4 @@ def test_a_key_the_issuer_takes_back_ends_its_tokens() -> None:
     source.keys = None
     with pytest.raises(Refusal) as caught:
         guard.inspect(running, object())
-    assert caught.value.reason == "KEYS_UNAVAILABLE"
+    assert (caught.value.reason, caught.value.retry_after) == ("KEYS_UNAVAILABLE", 1.0)

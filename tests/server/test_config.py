@@ -79,7 +79,7 @@ def test_everything_that_can_be_written(config_file: Any) -> None:
     path = config_file(
         added(
             "limits: {store: memory}\n"
-            "audit: {path: /var/ledger, durability: strict}\n"
+            "audit: {path: /var/ledger, durability: buffered}\n"
             "tracing: {endpoint: 'https://collector.example:4317/'}\n"
             "server: {max_message: 16MiB, max_metadata: 32KiB, max_streams: 8, handshake_timeout: 500ms,\n"
             "  connection_age: 2h, connection_grace: 5m, deadline: 90s, drain: 1m, threads: 2}\n"
@@ -87,7 +87,7 @@ def test_everything_that_can_be_written(config_file: Any) -> None:
     )
     config = load(path)
     assert config.audit.path.is_absolute()
-    assert config.audit.durability == "strict"
+    assert config.audit.durability == "buffered"
     assert config.tracing == Tracing("https://collector.example:4317")
     assert config.server == Server(16 * 2**20, 32 * 2**10, 8, 0.5, 7200.0, 300.0, 90.0, 60.0, 2)
 

@@ -210,7 +210,18 @@ BAD = {
         "by this version of guardhouse; write",
     ),
     "unknown store": (added("limits: {store: disk}\n"), 18, "limits.store", "is not a store; write memory"),
-    "durability": (added("audit: {durability: maybe}\n"), 18, "audit.durability", "write buffered or strict"),
+    "durability": (
+        added("audit: {durability: maybe}\n"),
+        18,
+        "audit.durability",
+        "`maybe` is not a durability; write buffered",
+    ),
+    "strict": (
+        added("audit: {durability: strict}\n"),
+        18,
+        "audit.durability",
+        "`strict` is not supported by this version of guardhouse; write buffered",
+    ),
     "tracing without endpoint": (added("tracing: {}\n"), 18, "tracing.endpoint", "missing; write endpoint"),
     "endpoint without port": (
         added("tracing: {endpoint: 'http://a'}\n"),

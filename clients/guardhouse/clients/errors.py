@@ -70,8 +70,12 @@ class InvalidArgument(GuardhouseError):
     """The server cannot use what was sent: a shape, datatype, name or parameter."""
 
 
-class RateLimited(GuardhouseError):
-    """A limit is used up: a rate, a quota, or the size of a message; `retry_after` says when to come back."""
+class ResourceExhausted(GuardhouseError):
+    """There is too much of something: a message or its metadata is too large, or the server lacks room."""
+
+
+class RateLimited(ResourceExhausted):
+    """Too many calls for now: a rate or a quota is used up; `retry_after` says when to come back."""
 
 
 class Unavailable(GuardhouseError):
@@ -94,7 +98,7 @@ CLASSES: Final[dict[StatusCode, type[GuardhouseError]]] = {
     StatusCode.NOT_FOUND: NotFound,
     StatusCode.ALREADY_EXISTS: GuardhouseError,
     StatusCode.PERMISSION_DENIED: PermissionDenied,
-    StatusCode.RESOURCE_EXHAUSTED: RateLimited,
+    StatusCode.RESOURCE_EXHAUSTED: ResourceExhausted,  # or RateLimited, see `from_status`
     StatusCode.FAILED_PRECONDITION: GuardhouseError,
     StatusCode.ABORTED: GuardhouseError,
     StatusCode.OUT_OF_RANGE: InvalidArgument,
@@ -129,14 +133,22 @@ def from_status(code: StatusCode, message: str, trailers: Iterable[tuple[str, An
     """Return the error for a status and its trailing metadata, which need not be from a Guardhouse server."""
     found = dict(trailers)
     details = read_details(found.get("grpc-status-details-bin", b""))
-    return CLASSES[code](
+    reason = details.reason or _word(found.get("guardhouse-reason"))
+    wait = retry_after(found.get("grpc-retry-pushback-ms"), details.retry_delay)
+    return _class(code, reason, wait)(
         one_line(message),
         code=code,
-        reason=details.reason or _word(found.get("guardhouse-reason")),
+        reason=reason,
         error_id=details.error_id,
         trace_id=trace_id(found) or details.trace_id,
-        retry_after=retry_after(found.get("grpc-retry-pushback-ms"), details.retry_delay),
+        retry_after=wait,
     )
+
+
+def _class(code: StatusCode, reason: str, wait: float | None) -> type[GuardhouseError]:
+    """The class of an error. What is exhausted and mends with time is a rate; a size does not."""
+    limited = reason == "RATE_LIMITED" or wait is not None
+    return RateLimited if code is StatusCode.RESOURCE_EXHAUSTED and limited else CLASSES[code]
 
 
 def trace_id(trailers: dict[str, Any]) -> str:

@@ -19,8 +19,7 @@ BY_REASON: Final[dict[str, str]] = {
     "MODEL_UNKNOWN": "check the name and the version of the model",
     "MODEL_FAILED": "tell the operator the error id",
     "INTERNAL": "tell the operator the error id",
-    "MESSAGE_TOO_LARGE": "send fewer items at once",
-    "DRAINING": "try again in a moment",
+    "TOO_LARGE": "ask with fewer items at once",
 }
 
 BY_CODE: Final[dict[StatusCode, str]] = {
@@ -29,17 +28,29 @@ BY_CODE: Final[dict[StatusCode, str]] = {
     StatusCode.UNIMPLEMENTED: "this server does not offer it",
 }
 
-_HANDSHAKE: Final = ("handshake", "certificate_verify_failed", "ssl", "socket closed", "connection reset")
+# By grpc's own words, in lower case, where it ended the call itself: then there is no reason.
+BY_WORDS: Final[tuple[tuple[StatusCode, tuple[str, ...], str], ...]] = (
+    (
+        StatusCode.UNAVAILABLE,
+        ("handshake", "certificate_verify_failed", "ssl", "socket closed", "connection reset"),
+        "the TLS handshake failed: check ca, certificate and key in client.yaml",
+    ),
+    (StatusCode.RESOURCE_EXHAUSTED, ("message larger than max",), "ask with fewer items at once"),
+    (StatusCode.RESOURCE_EXHAUSTED, ("metadata size exceeds",), "send less metadata: a shorter token"),
+)
 
 
 def advice(error: GuardhouseError) -> str:
     """Return what to do about the error, "" where nobody can say."""
     if error.retry_after is not None:
         return f"try again in {error.retry_after:.3g} s"
-    handshake = not error.reason and any(sign in error.message.lower() for sign in _HANDSHAKE)
-    if error.code is StatusCode.UNAVAILABLE and handshake:
-        return "the TLS handshake failed: check ca, certificate and key in client.yaml"
-    return BY_REASON.get(error.reason) or BY_CODE.get(error.code, "")
+    by_words = "" if error.reason else _by_words(error.code, error.message.lower())
+    return BY_REASON.get(error.reason) or by_words or BY_CODE.get(error.code, "")
+
+
+def _by_words(code: StatusCode, message: str) -> str:
+    found = (what for of, signs, what in BY_WORDS if of is code and any(sign in message for sign in signs))
+    return next(found, "")
 
 
 def line(error: GuardhouseError) -> str:

@@ -1,70 +1,60 @@
-"""Settles calls beside the event loop, many at a time.
+"""Settles calls a little later, many at a time.
 
-Writing a record in the middle of a call costs three times what it costs as one of a hundred: by the time the
-next call ends, the processor has forgotten how. So a call that has ended is put down, and taken up within
-`PERIOD` by a thread.
+Writing a record in the middle of a call costs three times what it costs as one of many: by the time the next
+call ends, the processor has forgotten how. A call that has ended is put down, and taken up within `PERIOD`,
+by the event loop that served it: a thread of its own would cost more in waiting for the interpreter than in
+work. Where there is no loop, the call is settled at once.
 """
 
 from __future__ import annotations
 
-import threading
-import time
-from collections import deque
+import asyncio
 from typing import Final
 
 from .call import Call
 from .chain import LOG, Guard, Stage
-from .refusal import Refusal
 
 PERIOD: Final = 0.02  # seconds a call may lie
-MOST: Final = 100_000  # calls that may lie; by then something keeps the thread from its work
-GULP: Final = 32  # calls settled before others get their turn at the interpreter
+MOST: Final = 64  # calls that may lie: they are settled in one go, in which no other call is served
 
 
 class Beside(Guard):
-    """Stands for *guard* in a chain, and settles in a thread what that one would settle at once.
+    """Stands for *guard* in a chain, and settles later what that one would settle at once.
 
     Args:
-        guard: Its `settle` must be fit for another thread, and read nothing but the call.
+        guard: Its `settle` must read nothing but the call.
     """
 
     stage = Stage.RECORD
 
     def __init__(self, guard: Guard) -> None:
         self._guard = guard
-        self._ended: deque[Call] = deque()
-        self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="guardhouse-record", daemon=True)
-        self._thread.start()
+        self._ended: list[Call] = []
 
     def admit(self, call: Call) -> None:
-        """As the guard does; and refuse what could only be recorded too late."""
-        if len(self._ended) >= MOST:
-            raise Refusal("LEDGER_UNAVAILABLE", "too many calls wait to be recorded", retry_after=1.0)
+        """As the guard does."""
         self._guard.admit(call)
 
     def settle(self, call: Call) -> None:
-        """Put the call down."""
+        """Put the call down; or settle it with all that lie there, if they are many."""
         self._ended.append(call)
+        lying = len(self._ended)
+        if lying >= MOST:
+            self.flush()
+        elif lying == 1:
+            self._come_back()
 
-    def close(self) -> None:
-        """Settle what is there, and end the thread. No call may end after this."""
-        self._closing.set()
-        self._thread.join()
+    def flush(self) -> None:
+        """Settle every call that lies there."""
+        ended, self._ended = self._ended, []
+        for call in ended:
+            try:
+                self._guard.settle(call)
+            except Exception:
+                LOG.exception("call %016x could not be recorded", call.span_id)
 
-    def _run(self) -> None:
-        while not self._closing.wait(PERIOD):
-            self._settle_all()
-        self._settle_all()
-
-    def _settle_all(self) -> None:
-        while self._ended:
-            for _ in range(min(GULP, len(self._ended))):
-                self._settle(self._ended.popleft())
-            time.sleep(0)
-
-    def _settle(self, call: Call) -> None:
+    def _come_back(self) -> None:
         try:
-            self._guard.settle(call)
-        except Exception:
-            LOG.exception("call %016x could not be recorded", call.span_id)
+            asyncio.get_running_loop().call_later(PERIOD, self.flush)
+        except RuntimeError:  # no loop in this thread
+            self.flush()

@@ -7,6 +7,7 @@ from functools import reduce
 from typing import Final, NamedTuple
 
 from .bounded import Bounded
+from .gcra import Limit, limit
 from .methods import REPOSITORY_INDEX
 from .patterns import Pattern, service_of
 from .rules import Role, Rule
@@ -101,17 +102,21 @@ class Grant:
 
     Attributes:
         roles: Their names.
+        names: The same, sorted.
         rate: The strictest rate of all of them, or None.
+        limit: The same, ready to be decided by.
         may_list: Whether its holder may ask which models there are.
     """
 
-    __slots__ = ("_allow", "_deny", "_methods", "_models", "may_list", "rate", "roles")
+    __slots__ = ("_allow", "_deny", "_methods", "_models", "limit", "may_list", "names", "rate", "roles")
 
     def __init__(self, roles: Iterable[Role]) -> None:
         held = tuple(roles)
         rates = [role.rate for role in held if role.rate is not None]
         self.roles = frozenset(role.name for role in held)
+        self.names = sorted(self.roles)
         self.rate: Rate | None = reduce(Rate.stricter, rates) if rates else None
+        self.limit: Limit | None = limit(self.rate.per_second, self.rate.burst) if self.rate else None
         self._allow = _ByMethod(rule for role in held for rule in role.allow)
         self._deny = _ByMethod(rule for role in held for rule in role.deny)
         self._methods: Bounded[str, Decision] = Bounded(1024)

@@ -173,7 +173,7 @@ def _key(issuer: IssuerKeys, algorithm: str, kid: str | None) -> VerifyingKey:
         _refuse("jwt_alg_not_allowed")
     keys = issuer.source.keys
     if keys is None:
-        raise Refusal("KEYS_UNAVAILABLE", "jwt_keys_unavailable")
+        raise Refusal("KEYS_UNAVAILABLE", "jwt_keys_unavailable", retry_after=1.0)
     key = keys.find(kid)
     if key is None:
         issuer.source.ask()

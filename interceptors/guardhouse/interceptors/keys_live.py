@@ -115,7 +115,7 @@ class LiveKeys:
 
     def _current(self) -> Mapping[str, KeyRecord]:
         if self._records is None:
-            raise Refusal("KEYS_UNAVAILABLE", "key_store_unreadable")
+            raise Refusal("KEYS_UNAVAILABLE", "key_store_unreadable", retry_after=1.0)
         return self._records
 
     def _renew(self) -> None:

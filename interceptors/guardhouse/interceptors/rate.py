@@ -5,21 +5,19 @@ from __future__ import annotations
 import math
 import threading
 from collections import deque
-from functools import lru_cache
 from typing import Any
 
 from .call import Call, Principal
 from .chain import Guard, Stage
-from .gcra import Limit, decide, left, limit
+from .gcra import Limit, decide, left
 from .policy import Grant
 from .refusal import Refusal
-from .units import Rate
 
 MOST_KEYS = 1_000_000  # about 200 MB of distinct principals active at once
 LOOKS = 8  # old keys a new one looks at to find room: what a call costs does not grow with their number
 # Issuer, name (two issuers may give two people one name), and the rate: who holds roles of several rates by
 # several tokens has a bucket for each.
-Key = tuple[str, str, Rate]
+Key = tuple[str, str, Limit]
 
 
 class RateLimit(Guard):
@@ -39,39 +37,37 @@ class RateLimit(Guard):
 
     def admit(self, call: Call) -> None:
         """Charge the call, or refuse it with the time to wait."""
-        if call.grant is not None and call.grant.rate is not None:
-            self._charge(call, call.grant.rate)
+        if call.grant is not None and call.grant.limit is not None:
+            self._charge(call, call.grant.limit)
 
     def inspect(self, call: Call, request: Any) -> None:
         """Charge each message of a stream after the first, which `admit` has charged."""
-        if call.requests > 1 and call.grant is not None and call.grant.rate is not None:
-            self._charge(call, call.grant.rate)
+        if call.requests > 1 and call.grant is not None and call.grant.limit is not None:
+            self._charge(call, call.grant.limit)
 
     def remaining(self, principal: Principal, grant: Grant, now: float) -> int | None:
         """Calls that would pass at *now*; None where nothing limits them."""
-        if grant.rate is None:
+        if grant.limit is None:
             return None
-        return left(_limit(grant.rate), self._arrivals.get(_key(principal, grant.rate), now), now)
+        return left(grant.limit, self._arrivals.get(_key(principal, grant.limit), now), now)
 
-    def _charge(self, call: Call, rate: Rate) -> None:
-        bucket = _limit(rate)
+    def _charge(self, call: Call, limit: Limit) -> None:
+        key = _key(call.principal, limit)
         with self._lock:
-            key = self._place(_key(call.principal, rate), call.now)
             owed = self._arrivals.get(key)
             if owed is None:  # who was among all the others, for want of room, brings along what those owe
-                owed = self._arrivals.get(("", "", rate), 0.0)
-            verdict = decide(bucket, owed, call.now)
+                key = self._place(key, call.now)
+                owed = self._arrivals.get(("", "", limit), 0.0)
+            verdict = decide(limit, owed, call.now)
             self._arrivals[key] = verdict.arrival
         if verdict.wait:
-            raise Refusal("RATE_LIMITED", f"{rate.count} in {rate.period} s", retry_after=verdict.wait)
+            raise Refusal("RATE_LIMITED", f"{1 / limit.interval:g} in 1 s", retry_after=verdict.wait)
         if not call.responses and call.requests < 2:
             full = math.ceil(max(0.0, verdict.arrival - call.now))
             call.trailers.append(("ratelimit", f'"rate";r={verdict.left};t={full}'))
 
     def _place(self, key: Key, now: float) -> Key:
-        """Where *key* is kept: with everybody else who is new, if there is no room for one more."""
-        if key in self._arrivals:
-            return key
+        """Where a new *key* is kept: with everybody else who is new, if there is no room for one more."""
         if len(self._arrivals) >= self._most:
             self._forget(now)
         if len(self._arrivals) >= self._most:
@@ -89,10 +85,5 @@ class RateLimit(Guard):
                 del self._arrivals[old]
 
 
-@lru_cache(maxsize=1024)
-def _limit(rate: Rate) -> Limit:
-    return limit(rate.per_second, rate.burst)
-
-
-def _key(principal: Principal, rate: Rate) -> Key:
-    return principal.issuer, principal.name, rate
+def _key(principal: Principal, limit: Limit) -> Key:
+    return principal.issuer, principal.name, limit

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Protocol
 
 from .call import Call
@@ -69,8 +70,10 @@ def entry(call: Call, ended_ns: int) -> dict[str, object]:
         "model": call.model,
         "version": call.version,
         "principal": principal.name,
+        "issuer": principal.issuer,
+        "certificate": principal.certificate,
         "proofs": principal.proofs,
-        "roles": sorted(call.grant.roles) if call.grant else (),
+        "roles": call.grant.names if call.grant else (),
         "peer": call.peer,
         "status": call.status.name if call.status else "UNKNOWN",
         "reason": refusal.reason if refusal else "",
@@ -88,4 +91,10 @@ def entry(call: Call, ended_ns: int) -> dict[str, object]:
 
 def _instant(wall_ns: int) -> str:
     """RFC 3339, in UTC, to the microsecond."""
-    return datetime.fromtimestamp(wall_ns / 1e9, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    seconds, rest = divmod(wall_ns, 1_000_000_000)
+    return f"{_second(seconds)}.{rest // 1000:06d}Z"
+
+
+@lru_cache(maxsize=16)
+def _second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import struct
+from functools import lru_cache
 from typing import Final
 
 from grpc import StatusCode
@@ -120,25 +121,31 @@ def _common(call: Call, reason: str) -> bytes:
 
 def _own(call: Call, took: int) -> bytes:
     """The attributes that are this call's alone."""
-    address, port = peer_address(call.peer)
     model_us = call.model_ns // 1000
     parts = [
+        _peer(call.peer),
         _count("guardhouse.request.bytes", call.request_bytes),
         _count("guardhouse.response.bytes", call.response_bytes),
         _count("guardhouse.chain_us", max(0, took // 1000 - model_us)),
         _count("guardhouse.model_us", model_us),
     ]
-    if address:
-        parts.append(attribute(_ATTRIBUTE, "network.peer.address", address))
-        parts.append(_count("network.peer.port", port))
     if call.requests > 1 or call.responses > 1:
         parts.append(_count("guardhouse.request.messages", call.requests))
         parts.append(_count("guardhouse.response.messages", call.responses))
     return b"".join(parts)
 
 
+@lru_cache(maxsize=4096)
+def _peer(peer: str) -> bytes:
+    address, port = peer_address(peer)
+    if not address:
+        return b""
+    return attribute(_ATTRIBUTE, "network.peer.address", address) + _count("network.peer.port", port)
+
+
+# Keys with the head of their value, and how long both are beside the number.
 _KEYS = {
-    key: field(b"\n", key.encode())
+    key: (field(b"\n", key.encode()) + b"\x12", len(key) + 4)
     for key in (
         "guardhouse.request.bytes",
         "guardhouse.response.bytes",
@@ -153,9 +160,10 @@ _KEYS = {
 
 def _count(key: str, number: int) -> bytes:
     """A non-negative integer attribute, its key encoded beforehand."""
-    value = b"\x18" + varint(number)
-    pair = _KEYS[key] + b"\x12" + varint(len(value)) + value
-    return _ATTRIBUTE + varint(len(pair)) + pair
+    head, length = _KEYS[key]
+    value = varint(number)
+    size = len(value) + 1
+    return b"J%c%b%c\x18%b" % (length + size, head, size, value)
 
 
 def _link(call: Call) -> bytes:

@@ -41,7 +41,7 @@ class TokenProof:
             raise Refusal("TOKEN_EXPIRED", "jwt_expired")
         keys = self.issuer.source.keys
         if keys is None:
-            raise Refusal("KEYS_UNAVAILABLE", "jwt_keys_unavailable")
+            raise Refusal("KEYS_UNAVAILABLE", "jwt_keys_unavailable", retry_after=1.0)
         if not keys.holds(self.key):
             raise Refusal("TOKEN_INVALID", "jwt_key_withdrawn")
 

@@ -28,7 +28,7 @@ class Rate(NamedTuple):
         burst: Calls at once, at least 1.
     """
 
-    count: int
+    count: int  # type: ignore[assignment] # hides tuple.count, which nobody asks of a rate
     period: int
     burst: int
 

@@ -13,14 +13,21 @@ _DOUBLE = struct.Struct("<d").pack
 
 def varint(number: int) -> bytes:
     """*number* (0 to 2**64-1) in base 128, least significant group first."""
-    if number < 0x80:
-        return bytes((number,))
+    if number < 0x4000:
+        return _SMALL[number]
+    return _varint(number)
+
+
+def _varint(number: int) -> bytes:
     groups = bytearray()
     while number > 0x7F:
         groups.append(number & 0x7F | 0x80)
         number >>= 7
     groups.append(number)
     return bytes(groups)
+
+
+_SMALL = tuple(map(_varint, range(0x4000)))
 
 
 def field(tag: bytes, content: bytes) -> bytes:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from guardhouse.interceptors import Chain, Guard
-from guardhouse.interceptors.beside import Beside
 from guardhouse.interceptors.authorization import MethodAuthorization, ModelAuthorization
+from guardhouse.interceptors.beside import Beside
 from guardhouse.interceptors.deadline import Deadline
 from guardhouse.interceptors.export import Exporter
 from guardhouse.interceptors.identity import Identity
+from guardhouse.interceptors.jwk import parse
 from guardhouse.interceptors.jwks import Source
 from guardhouse.interceptors.jwt import IssuerKeys
 from guardhouse.interceptors.keys import KeyStore
@@ -77,7 +79,7 @@ def assembled(config: Config) -> Iterator[Parts]:
         stack.callback(models.close)
         rate = RateLimit()
         record = Beside(Record(ledger, spans.export if spans else None))
-        stack.callback(record.close)
+        stack.callback(record.flush)
         chain = Chain(*guards(config, policy, models, rate, record, tokens), open_methods=policy.open_methods)
         yield Parts(chain, policy, models, rate, spans)
 
@@ -89,11 +91,12 @@ def _model_source(model: Model) -> ModelSource:
 def _tokens(config: Config, stack: ExitStack) -> Tokens:
     """The token guard, with its keys read and kept fresh until *stack* closes."""
     issuers = []
-    for issuer in config.tokens.issuers:
+    for position, issuer in enumerate(config.tokens.issuers):
         source = Source(issuer.jwks, issuer.algorithms)
+        if not source.remote:  # an address may come back, a bad file will not
+            _check_keys(config, position)
         stack.callback(source.stop)
-        if not source.start() and not source.remote:  # an address may come back, a bad file will not
-            raise ConfigError([config.problem("tokens.issuers", f"{issuer.jwks}: {source.problem}")])
+        source.start()
         issuers.append(IssuerKeys(issuer.issuer, issuer.audience, issuer.algorithms, source))
     keys = None
     if config.tokens.api_keys is not None:
@@ -101,3 +104,20 @@ def _tokens(config: Config, stack: ExitStack) -> Tokens:
         stack.callback(keys.stop)
         keys.start()
     return Tokens(issuers, keys, required=config.tokens.required)
+
+
+def _check_keys(config: Config, position: int) -> None:
+    """The file of an issuer's keys holds at least one that is fit for use."""
+    issuer = config.tokens.issuers[position]
+    try:
+        keys = parse(Path(issuer.jwks).read_bytes(), issuer.algorithms)
+        problem = (
+            "" if keys.keys else f"no key in it is fit for use ({'; '.join(keys.notes) or 'it is empty'})"
+        )
+    except ValueError as error:
+        problem = str(error)
+    if problem:
+        key = f"tokens.issuers.{position}.jwks"
+        raise ConfigError(
+            [config.problem(key, f"{issuer.jwks}: {problem}; put the issuer's public keys there")]
+        )

@@ -75,12 +75,12 @@ class Limits:
     store: str = "memory"
 
 
-Durability = Literal["buffered", "strict"]
+Durability = Literal["buffered"]
 
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """The folder of the ledger, and its *durability*: "buffered" or "strict"."""
+    """The folder of the ledger, and its *durability*. Only "buffered", for now."""
 
     path: Path
     durability: Durability = "buffered"

@@ -11,7 +11,7 @@ from guardhouse.interceptors.documents import Node
 from guardhouse.interceptors.sections import Reader, Section, boolean, integer, one_of, text
 
 from . import config_values as values
-from .config import Audit, Config, Durability, Issuer, Limits, Model, Server, Tls, Tokens, Tracing
+from .config import Audit, Config, Issuer, Limits, Model, Server, Tls, Tokens, Tracing
 
 T = TypeVar("T")
 DEFAULT = Server()
@@ -126,10 +126,9 @@ def _limits(section: Section) -> Limits:
 
 
 def _audit(section: Section, folder: Path) -> Audit:
-    durability: Callable[[Node], Durability] = one_of("buffered", "strict")
     return Audit(
         path=section.optional("path", _path(folder), folder / "ledger"),
-        durability=section.optional("durability", durability, "buffered"),
+        durability=section.optional("durability", _by(values.durability), "buffered"),
     )
 
 

@@ -13,6 +13,8 @@ from guardhouse.interceptors import units
 from guardhouse.interceptors.names import is_model_name
 from guardhouse.interceptors.names import is_model_version as is_version
 
+from .config import Durability
+
 ALGORITHMS: Final = ("ES256", "RS256", "PS256", "EdDSA")
 MOST_MESSAGE: Final = 2**31 - 1  # grpc keeps it in 32 bits, signed
 LONGEST_TIME: Final = 24 * 86_400.0  # grpc keeps milliseconds in 32 bits, signed
@@ -93,6 +95,15 @@ def store(text: str) -> str:
     if re.match(r"sqlite|redis", text):
         raise ValueError(f"`{text}` is not supported by this version of guardhouse; write memory")
     raise ValueError(f"`{text}` is not a store; write memory")
+
+
+def durability(text: str) -> Durability:
+    """How a line gets to the disk."""
+    if text == "buffered":
+        return "buffered"
+    if text == "strict":
+        raise ValueError(f"`{text}` is not supported by this version of guardhouse; write buffered")
+    raise ValueError(f"`{text}` is not a durability; write buffered")
 
 
 def duration(text: str) -> float:

@@ -56,7 +56,7 @@ limits:
 audit:
   # The folder of its files.
   path: ledger/
-  # buffered: a line may be a moment late; strict: no answer leaves before its line is on disk.
+  # buffered: a line is on disk a moment after its call.
   durability: buffered
 
 # Spans of every call.

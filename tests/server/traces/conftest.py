@@ -107,6 +107,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     def run(*arguments: str, **environment_more: str) -> subprocess.Popen[str]:
         process = subprocess.Popen(
             [sys.executable, "-c", COMMAND, *arguments],
+            cwd=tmp_path,
             env={**environment, **environment_more},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -173,6 +173,30 @@ def test_one_trace_by_the_beginning_of_its_id(filled: Path) -> None:
     assert document["spans"][0]["attributes"]["guardhouse.decision"] == "allowed"
 
 
+def test_the_store_of_this_folder_or_the_demo_comes_first(
+    filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without --store it is ./traces.db, else .demo/traces.db, else the one in the state folder."""
+    here, demo = tmp_path / "traces.db", tmp_path / ".demo" / "traces.db"
+    state = tmp_path / "state" / "guardhouse" / "traces.db"
+    demo.parent.mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    assert str(state) in CliRunner().invoke(command, ["b"]).stderr
+    for path, last in ((state, 1), (demo, 2), (here, 3)):
+        _some_of(filled, path, last)
+        listed = CliRunner().invoke(command, [])
+        assert len(re.findall("(?m)^trace ", listed.stdout)) == last
+        assert CliRunner().invoke(command, ["c"]).stdout.startswith("trace c")
+
+
+def _some_of(store: Path, path: Path, last: int) -> None:
+    """Put the *last* traces of *store* into a store at *path*."""
+    with Store.reading(store) as source, Store.open(path) as target:
+        for spans in source.recent(last):
+            target.add(spans)
+
+
 def test_the_width_is_the_terminals(filled: Path) -> None:
     """Lines are as wide as the terminal, 100 columns where nobody knows."""
     runner = CliRunner()

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import signal
+import sys
+import threading
+import time
 from pathlib import Path
 
 import click
@@ -16,6 +21,8 @@ from guardhouse.server.config import Config, check_files, load
 from guardhouse.server.models import ModelLoadError
 from guardhouse.server.report import report
 from guardhouse.server.transport import unsafe_grpcio
+
+PATIENCE = 1.0  # seconds for the threads of models, once everything is closed
 
 
 @click.command("serve", short_help="Serve the models of a configuration, guarded.")
@@ -41,6 +48,24 @@ def command(config: Path, overrides: tuple[str, ...], as_json: bool) -> None:
     except (PortInUse, ModelLoadError, LedgerError) as error:
         raise click.ClickException(str(error)) from error
     click.echo("stopped; every call is on the ledger", err=True)
+    _leave()
+
+
+def _leave() -> None:
+    """End the process, also where a model's thread does not come to its end: Python would wait for it."""
+    for number in (signal.SIGTERM, signal.SIGINT):  # Python puts the deadly defaults back as it ends
+        signal.signal(number, signal.SIG_IGN)
+    until = time.monotonic() + PATIENCE
+    others = [each for each in threading.enumerate() if each is not threading.main_thread()]
+    theirs = [each for each in others if not each.daemon]
+    for thread in theirs:
+        thread.join(max(0.0, until - time.monotonic()))
+    if not any(thread.is_alive() for thread in theirs):
+        return
+    click.echo("guardhouse: warning: a model still computes and is given up", err=True)
+    logging.shutdown()
+    sys.stdout.flush()
+    os._exit(0)  # ledger and spans are closed by now
 
 
 def _announce(settings: Config, parts: Parts, address: str, as_json: bool) -> None:

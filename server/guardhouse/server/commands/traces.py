@@ -13,6 +13,7 @@ from pathlib import Path
 
 import click
 
+from guardhouse.server.commands.options import USUAL_PLACES
 from guardhouse.server.traces.follow import Watcher
 from guardhouse.server.traces.listen import DEFAULT_LISTEN, ListenError, parse_listen, probe
 from guardhouse.server.traces.spans import Span, to_document
@@ -20,6 +21,7 @@ from guardhouse.server.traces.store import EmptyStoreError, Store, StoreError, d
 from guardhouse.server.traces.text import Look
 from guardhouse.server.traces.waterfall import render
 
+STORE = "traces.db"
 TICK = 0.25  # seconds between two looks at the store
 MOST_PER_TICK = 200  # waterfalls; a terminal shows no more in that time, and the receiver needs the processor
 
@@ -39,7 +41,8 @@ Stopped = Callable[[], bool]
     "--store",
     "path",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="The file with the traces.  [default: guardhouse/traces.db in $XDG_STATE_HOME or ~/.local/state]",
+    help="The file with the traces.  [default: traces.db in this folder or in .demo, where there is one; else"
+    " guardhouse/traces.db in $XDG_STATE_HOME or ~/.local/state]",
 )
 @click.option(
     "--listen", default=DEFAULT_LISTEN, show_default=True, help="Loopback address to receive OTLP/gRPC on."
@@ -53,7 +56,7 @@ def command(
 
     With --follow this is the receiver: point a server's tracing endpoint at http://127.0.0.1:4317.
     """
-    path = path or default_path(os.environ)
+    path = path or usual_store()
     try:
         if follow:
             _follow(path, listen, trace_id, quiet, as_json)
@@ -61,6 +64,12 @@ def command(
             _print_stored(path, trace_id, last, _shower(as_json))
     except (ListenError, StoreError, sqlite3.Error) as error:
         raise click.ClickException(str(error)) from error
+
+
+def usual_store() -> Path:
+    """The store if nobody names one: that beside a server here or of the demo, or the person's own."""
+    here = (place / STORE for place in USUAL_PLACES)
+    return next(filter(Path.is_file, here), default_path(os.environ))
 
 
 def _print_stored(path: Path, prefix: str | None, last: int, show: Show) -> None:

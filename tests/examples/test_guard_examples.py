@@ -1,0 +1,190 @@
+"""Somebody's own grpc servers, guarded by ten lines: run as they stand, called with proofs and without."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf.wrappers_pb2 import DoubleValue, StringValue
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+GUARDHOUSE = str(Path(sys.executable).with_name("guardhouse"))
+KINDS = ("guard_aio.py", "guard_threads.py")
+
+
+def command(*arguments: str) -> str:
+    """Run one command of ours; what it prints."""
+    done = subprocess.run([GUARDHOUSE, *arguments], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@contextmanager
+def running(arguments: list[str], folder: Path, collector: str = "") -> Iterator[str]:
+    """A server in a process of its own; lends its address. It has to end well when it is told to."""
+    environment = {**os.environ, "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{collector}"}
+    with (folder / "log").open("a") as log:
+        process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=log, text=True, env=environment)
+        assert process.stdout is not None
+        try:
+            said = process.stdout.readline()
+            found = re.search(r"127\.0\.0\.1:\d+", said)
+            assert found, (folder / "log").read_text()
+            yield found[0]
+        finally:
+            process.terminate()
+            status = process.wait(30)
+            process.stdout.close()
+    assert status == 0, (folder / "log").read_text()
+
+
+@dataclass(slots=True)
+class Told:
+    """What the callers of one example were told, and what it left behind once it had stopped."""
+
+    answers: dict[str, Any] = field(default_factory=dict)
+    lines: list[dict[str, Any]] = field(default_factory=list)
+    spans: list[dict[str, Any]] = field(default_factory=list)
+    verified: bool = False
+
+
+def outcome(call: Callable[[], Any]) -> Any:
+    """The answer, or code, reason and words of the refusal."""
+    try:
+        return call()
+    except grpc.RpcError as error:
+        refused: Any = error
+        reason = dict(refused.trailing_metadata() or ()).get("guardhouse-reason", "")
+        return refused.code().name, reason, refused.details()
+
+
+def bearer(token: str) -> tuple[tuple[str, str], ...]:
+    """The metadata that carries *token*."""
+    return (("authorization", f"Bearer {token}"),)
+
+
+def ask_everything(address: str, gate: Path, right: str, wrong: str) -> dict[str, Any]:
+    """One call of each kind, by a caller with *right* token, with one of the *wrong* role, and with none."""
+    pki = gate / "pki"
+    ca, key, certificate = ((pki / name).read_bytes() for name in ("ca.pem", "client.key", "client.pem"))
+    asks = StringValue.SerializeToString, DoubleValue.FromString
+    with grpc.secure_channel(address, grpc.ssl_channel_credentials(ca, key, certificate)) as channel:
+        quote = channel.unary_unary("/shop.Prices/Quote", *asks)
+        watch = channel.unary_stream("/shop.Prices/Watch", *asks)
+        health: Any = channel.unary_unary("/grpc.health.v1.Health/Check")
+        unknown: Any = channel.unary_unary("/shop.Prices/Buy")
+        apple, kiwi, allowed = StringValue(value="apple"), StringValue(value="kiwi"), bearer(right)
+        answers = {
+            "allowed": outcome(lambda: quote(apple, metadata=allowed, timeout=10).value),
+            "stream": outcome(lambda: [each.value for each in watch(apple, metadata=allowed, timeout=10)]),
+            "not sold": outcome(lambda: quote(kiwi, metadata=allowed, timeout=10)),
+            "health": outcome(lambda: health(b"", metadata=allowed, timeout=10)),
+            "no token": outcome(lambda: quote(apple, timeout=10)),
+            "no token, stream": outcome(lambda: list(watch(apple, timeout=10))),
+            "no token, health": outcome(lambda: health(b"", timeout=10)),
+            "wrong token": outcome(lambda: quote(apple, metadata=bearer("x"), timeout=10)),
+            "wrong role": outcome(lambda: quote(apple, metadata=bearer(wrong), timeout=10)),
+            "unknown": outcome(lambda: unknown(b"", metadata=allowed, timeout=10)),
+            "unknown, wrong role": outcome(lambda: unknown(b"", metadata=bearer(wrong), timeout=10)),
+        }
+    with grpc.secure_channel(address, grpc.ssl_channel_credentials(ca)) as stranger:
+        quote = stranger.unary_unary("/shop.Prices/Quote", *asks)
+        answers["no certificate"] = outcome(lambda: quote(apple, metadata=allowed, timeout=10))[0]
+    return answers
+
+
+def credentials(kind: str, gate: Path) -> tuple[str, str]:
+    """A credential of an operator, and one of an analyst, of the kind that the example asks for."""
+    if kind == "guard_aio.py":
+        operator = command("token", "issue", "--subject", "me", "--role", "operator", "--dir", str(gate))
+        return operator, (gate / "token").read_text().strip()
+    operator, analyst = (command("key", "create", name, "--dir", str(gate)) for name in ("ops-me", "app-me"))
+    return operator, analyst
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def told(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Told:
+    """One run of the example: started, asked everything, stopped."""
+    folder = tmp_path_factory.mktemp("shop")
+    gate, store = folder / "gate", str(folder / "traces.db")
+    command("init", str(gate))
+    right, wrong = credentials(request.param, gate)
+    result = Told()
+    receive = [GUARDHOUSE, "traces", "--follow", "--quiet", "--store", store, "--listen", "127.0.0.1:0"]
+    example = [sys.executable, str(EXAMPLES / request.param), str(gate), "0"]
+    with running(receive, folder) as collector:
+        with running(example, folder, collector) as address:
+            result.answers = ask_everything(address, gate, right, wrong)
+    result.lines = [json.loads(line) for line in (gate / "ledger/ledger.jsonl").open()][1:]
+    traces = command("traces", "--store", store, "--json", "--last", "100").splitlines()
+    result.spans = [span["attributes"] for trace in traces for span in json.loads(trace)["spans"]]
+    result.verified = json.loads(command("audit", "verify", str(gate / "ledger"), "--json"))["intact"]
+    return result
+
+
+ANSWERS = {
+    "allowed": 1.5,
+    "stream": [1.5, 2.25],
+    "not sold": ("NOT_FOUND", "", "we do not sell that"),
+    "health": b"\x08\x01",
+    "no token": ("UNAUTHENTICATED", "TOKEN_MISSING", "a bearer token is required"),
+    "no token, stream": ("UNAUTHENTICATED", "TOKEN_MISSING", "a bearer token is required"),
+    "no token, health": ("UNAUTHENTICATED", "TOKEN_MISSING", "a bearer token is required"),
+    "wrong token": ("UNAUTHENTICATED", "TOKEN_INVALID", "the token is not accepted"),
+    "wrong role": ("PERMISSION_DENIED", "METHOD_DENIED", "not allowed to call this method"),
+    "unknown": ("UNIMPLEMENTED", "METHOD_UNKNOWN", "this server has no such method"),
+    "unknown, wrong role": ("PERMISSION_DENIED", "METHOD_DENIED", "not allowed to call this method"),
+    "no certificate": "UNAVAILABLE",
+}
+
+
+@pytest.mark.parametrize("case", ANSWERS)
+def test_what_callers_are_told(told: Told, case: str) -> None:
+    """The service's own answers pass unchanged, and everybody who proved too little is refused."""
+    assert told.answers[case] == ANSWERS[case]
+
+
+def test_every_call_left_a_line_and_a_span(told: Told) -> None:
+    """Eleven calls, eleven lines in an unbroken chain, eleven spans; the failed handshake left neither."""
+    status = ["OK", "OK", "NOT_FOUND", "OK", *["UNAUTHENTICATED"] * 4]
+    status += ["PERMISSION_DENIED", "UNIMPLEMENTED", "PERMISSION_DENIED"]
+    assert [line["status"] for line in told.lines] == status
+    assert sorted(span["rpc.status_code"] for span in told.spans) == sorted(status)
+    assert told.verified
+
+
+def test_who_asked_is_on_the_line(told: Told) -> None:
+    """The allowed call is under the caller's proven name, by certificate and token both, and by its rule."""
+    line = told.lines[0]
+    assert (line["principal"], line["proofs"]) in (
+        ("me", ["mtls", "jwt"]),
+        ("api_key:ops-me", ["mtls", "api_key"]),
+    )
+    assert (line["method"], line["roles"]) == ("shop.Prices/Quote", ["operator"])
+    assert line["rule"] == "operator.allow[0]"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_ten_lines_are_ten_lines(kind: str) -> None:
+    """What is said to be ten lines is, in the code as well as in the README."""
+    text = (EXAMPLES / kind).read_text()
+    guard = text.partition("# The ten lines.\n")[2].partition("    # That was it.")[0]
+    assert 5 < len(guard.splitlines()) <= 10
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_service_knows_nothing_of_its_guard(kind: str) -> None:
+    """Nothing of ours is imported or named in the part that was there before."""
+    text = (EXAMPLES / kind).read_text()
+    service = text[text.index("PRICES = ") : re.search("(async )?def serve", text).start()]  # type: ignore[union-attr] # it is there
+    assert "guardhouse" not in service
