@@ -1,4 +1,4 @@
-"""Guard a `grpc.aio` server that is already there: its own service, and ten lines before it.
+"""Guard a `grpc.aio` server that is already there: its own service, and one `with` around it.
 
     python examples/guard_aio.py gate [PORT]
 
@@ -21,18 +21,7 @@ from google.protobuf.wrappers_pb2 import DoubleValue, StringValue
 from grpc_health.v1 import health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 
-from guardhouse.interceptors import Chain, aio
-from guardhouse.interceptors.authorization import MethodAuthorization
-from guardhouse.interceptors.deadline import Deadline
-from guardhouse.interceptors.identity import Identity
-from guardhouse.interceptors.jwks import Source
-from guardhouse.interceptors.jwt import IssuerKeys
-from guardhouse.interceptors.ledger import Ledger
-from guardhouse.interceptors.policy import Policy
-from guardhouse.interceptors.rate import RateLimit
-from guardhouse.interceptors.record import Record
-from guardhouse.interceptors.tokens import Tokens
-from guardhouse.server.tracing import exporter
+from guardhouse.interceptors import Issuer, aio, guard
 
 COLLECTOR = os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4317")
 PRICES = {"apple": 1.5, "pear": 2.25}
@@ -64,26 +53,22 @@ def add_services(server: grpc.aio.Server) -> None:
 
 async def serve(gate: Path, port: int) -> None:
     """Serve until SIGTERM or Ctrl-C, then finish what is under way, and the records of it."""
-    # The ten lines.
-    keys = Source(gate / "pki/jwks.json", ["ES256"])
-    keys.start()
-    issuer = IssuerKeys("https://guardhouse.local/dev", "guardhouse", ("ES256",), keys)
-    ledger = Ledger(gate / "ledger")
-    spans = exporter(COLLECTOR)
-    record = Record(ledger, spans.export)
-    policy = Policy.load(gate / "policy.yaml")
-    guards = record, Deadline(30), Identity(), Tokens([issuer]), MethodAuthorization(policy), RateLimit()
-    chain = Chain(*guards, open_methods=policy.open_methods)
-    server = grpc.aio.server(interceptors=[aio(chain)])
-    # That was it.
-    port = server.add_secure_port(f"127.0.0.1:{port}", mutual_tls(gate))
-    add_services(server)
-    await server.start()
-    print(f"serving shop.Prices on 127.0.0.1:{port}", flush=True)
-    await told_to_stop()
-    await server.stop(grace=5)
-    for part in (ledger.close, spans.close, keys.stop):
-        part()
+    # The guard.
+    issuer = Issuer("https://guardhouse.local/dev", audience="guardhouse", jwks=gate / "pki/jwks.json")
+    with guard(
+        policy=gate / "policy.yaml",
+        issuers=[issuer],
+        ledger=gate / "ledger",
+        spans=COLLECTOR,
+    ) as chain:
+        server = grpc.aio.server(interceptors=[aio(chain)])
+        # That was it.
+        port = server.add_secure_port(f"127.0.0.1:{port}", mutual_tls(gate))
+        add_services(server)
+        await server.start()
+        print(f"serving shop.Prices on 127.0.0.1:{port}", flush=True)
+        await told_to_stop()
+        await server.stop(grace=5)
 
 
 def mutual_tls(gate: Path) -> grpc.ServerCredentials:

@@ -1,4 +1,4 @@
-"""Guard a `grpc.server` that is already there: its own service, and ten lines before it.
+"""Guard a `grpc.server` that is already there: its own service, and one `with` around it.
 
     python examples/guard_threads.py gate [PORT]
 
@@ -21,18 +21,7 @@ from google.protobuf.wrappers_pb2 import DoubleValue, StringValue
 from grpc_health.v1 import health_pb2_grpc
 from grpc_health.v1.health import HealthServicer
 
-from guardhouse.interceptors import Chain
-from guardhouse.interceptors.authorization import MethodAuthorization
-from guardhouse.interceptors.deadline import Deadline
-from guardhouse.interceptors.identity import Identity
-from guardhouse.interceptors.keys import KeyStore, LiveKeys
-from guardhouse.interceptors.ledger import Ledger
-from guardhouse.interceptors.policy import Policy
-from guardhouse.interceptors.rate import RateLimit
-from guardhouse.interceptors.record import Record
-from guardhouse.interceptors.shell_sync import sync
-from guardhouse.interceptors.tokens import Tokens
-from guardhouse.server.tracing import exporter
+from guardhouse.interceptors import guard, sync
 
 COLLECTOR = os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4317")
 PRICES = {"apple": 1.5, "pear": 2.25}
@@ -64,25 +53,21 @@ def add_services(server: grpc.Server) -> None:
 
 def serve(gate: Path, port: int) -> None:
     """Serve until SIGTERM or Ctrl-C, then finish what is under way, and the records of it."""
-    # The ten lines.
-    keys = LiveKeys(KeyStore(gate / "keys.db"))
-    keys.start()  # to keep up with keys that are made and revoked
-    ledger = Ledger(gate / "ledger")
-    spans = exporter(COLLECTOR)
-    record = Record(ledger, spans.export)
-    policy = Policy.load(gate / "policy.yaml")
-    guards = record, Deadline(30), Identity(), Tokens(keys=keys), MethodAuthorization(policy), RateLimit()
-    chain = Chain(*guards, open_methods=policy.open_methods)
-    server = grpc.server(ThreadPoolExecutor(8), interceptors=[sync(chain)])
-    # That was it.
-    port = server.add_secure_port(f"127.0.0.1:{port}", mutual_tls(gate))
-    add_services(server)
-    server.start()
-    print(f"serving shop.Prices on 127.0.0.1:{port}", flush=True)
-    told_to_stop()
-    server.stop(grace=5).wait()
-    for part in (ledger.close, spans.close, keys.stop):
-        part()
+    # The guard.
+    with guard(
+        policy=gate / "policy.yaml",
+        api_keys=gate / "keys.db",
+        ledger=gate / "ledger",
+        spans=COLLECTOR,
+    ) as chain:
+        server = grpc.server(ThreadPoolExecutor(8), interceptors=[sync(chain)])
+        # That was it.
+        port = server.add_secure_port(f"127.0.0.1:{port}", mutual_tls(gate))
+        add_services(server)
+        server.start()
+        print(f"serving shop.Prices on 127.0.0.1:{port}", flush=True)
+        told_to_stop()
+        server.stop(grace=5).wait()
 
 
 def mutual_tls(gate: Path) -> grpc.ServerCredentials:

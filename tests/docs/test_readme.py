@@ -92,7 +92,7 @@ def test_run_demo_starts_what_the_list_speaks_of(demo: Any) -> None:
 def test_the_list_stands_below_the_servers_report(
     tmp_path: Path, demo: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The list comes once, after all that the server says at its start, and what it says later still follows."""
+    """The list comes once, after all that the server says at its start; what it says later follows."""
     assert shell("guardhouse init .demo", tmp_path).status == 0
     serve = ("serve", str(tmp_path / ".demo/guardhouse.yaml"), "--set", "listen=127.0.0.1:0")
     server = demo.start(*serve, stdout=subprocess.PIPE)

@@ -1,4 +1,4 @@
-"""Somebody's own grpc servers, guarded by ten lines: run as they stand, called with proofs and without."""
+"""Somebody's own grpc servers, guarded by one `with`: run as they stand, called with proofs and without."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +18,8 @@ from typing import Any
 import grpc
 import pytest
 from google.protobuf.wrappers_pb2 import DoubleValue, StringValue
+
+from guardhouse.interceptors import Call, Chain, KeyStore, Policy, Refusal, guard, sync
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 GUARDHOUSE = str(Path(sys.executable).with_name("guardhouse"))
@@ -175,11 +179,75 @@ def test_who_asked_is_on_the_line(told: Told) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_ten_lines_are_ten_lines(kind: str) -> None:
-    """What is said to be ten lines is, in the code as well as in the README."""
+def test_the_guard_is_ten_lines_at_most(kind: str) -> None:
+    """It is one import and one `with`, and no longer than the README of the project says."""
     text = (EXAMPLES / kind).read_text()
-    guard = text.partition("# The ten lines.\n")[2].partition("    # That was it.")[0]
-    assert 5 < len(guard.splitlines()) <= 10
+    lines = text.partition("# The guard.\n")[2].partition("        # That was it.")[0].splitlines()
+    assert 3 <= len(lines) <= 10
+    assert sum(line.strip().startswith("with guard(") for line in lines) == 1
+    assert text.count("guardhouse.interceptors") == 1
+
+
+@pytest.fixture
+def office_hours() -> Any:
+    """The guard of examples/README.md, as it stands there."""
+    (snippet,) = re.findall(r"(?s)```python\n(.*?)```", (EXAMPLES / "README.md").read_text())
+    names: dict[str, Any] = {}
+    exec(snippet, names)
+    return names["OfficeHours"]
+
+
+def test_the_guard_of_the_readme_refuses_by_the_hour(office_hours: Any) -> None:
+    """Served from nine to five, to the second; an open method always."""
+    chain = Chain(office_hours(9, 17), open_methods=["/shop.Prices/Open"])
+    noted = {}
+    for hour in (8.999, 9, 16.999, 17, 24):
+        for method in ("Quote", "Open"):
+            call = chain.open(f"/shop.Prices/{method}", (), known=True)
+            call.wall = 1_800_000_000 // 86400 * 86400 + hour * 3600
+            noted[method, hour] = note(chain, call)
+    refused = [key for key, text in noted.items() if text == "outside office hours"]
+    assert refused == [("Quote", 8.999), ("Quote", 17), ("Quote", 24)]
+    assert sum(text == "" for text in noted.values()) == 7
+
+
+def note(chain: Chain, call: Call) -> str:
+    """The note of the refusal with which the chain turns *call* away, or ""."""
+    try:
+        chain.admit(call)
+    except Refusal as refusal:
+        return refusal.note
+    return ""
+
+
+@pytest.mark.parametrize(("hours", "told"), [((0, 24), "1.5"), ((0, 0), "METHOD_DENIED")])
+def test_the_guard_of_the_readme_serves(
+    office_hours: Any, hours: tuple[int, int], told: str, tmp_path: Path
+) -> None:
+    """Put in by `more=`, it lets a caller with a key through to a real server, or refuses it."""
+    policy = Policy.parse(
+        "roles: {all: {allow: [{methods: [shop.Prices/Quote]}]}}\nbindings: [{role: all, api_key: me}]\n"
+    )
+    key = KeyStore(tmp_path / "keys.db").create("me", now=time.time())
+    settings: Any = {
+        "policy": policy,
+        "ledger": None,
+        "api_keys": tmp_path / "keys.db",
+        "certificates": False,
+    }
+    with guard(**settings, more=[office_hours(*hours)]) as chain:
+        server = grpc.server(ThreadPoolExecutor(2), interceptors=[sync(chain)])
+        quote: Any = grpc.unary_unary_rpc_method_handler(lambda request, context: b"1.5")
+        server.add_generic_rpc_handlers(
+            (grpc.method_handlers_generic_handler("shop.Prices", {"Quote": quote}),)
+        )
+        port = server.add_insecure_port("127.0.0.1:0")
+        server.start()
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            ask: Any = channel.unary_unary("/shop.Prices/Quote")
+            found = outcome(lambda: ask(b"", metadata=bearer(key), timeout=10))
+        server.stop(None).wait()
+    assert (found[1] if isinstance(found, tuple) else found.decode()) == told
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -25,6 +25,7 @@ class MethodAuthorization(Guard):
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
+        self.open_methods = policy.open_methods
 
     def admit(self, call: Call) -> None:
         if call.open:

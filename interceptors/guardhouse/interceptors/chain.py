@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from enum import IntEnum
 from inspect import iscoroutinefunction, isgeneratorfunction
 from typing import Any
@@ -38,6 +38,7 @@ class Guard:
     """One concern. Override what you need; never wait, never do I/O. To refuse, raise `Refusal`."""
 
     stage: Stage = Stage.SCREENING
+    open_methods: Collection[str] | None = None  # what needs no credential, if that is its to know
 
     def admit(self, call: Call) -> None:
         """Decide before any message is read."""
@@ -71,20 +72,24 @@ class Chain:
 
     Args:
         guards: Outermost first.
-        open_methods: Paths (`/package.Service/Method`) that need no credential.
+        open_methods: Paths (`/package.Service/Method`) that need no credential. If None, those that
+            every guard that knows of any agrees on: what the policy of a `MethodAuthorization` lists as open.
 
     Raises:
         ValueError: The guards are not in the order of `Stage`.
         TypeError: A verb is not a plain function.
     """
 
-    def __init__(self, *guards: Guard, open_methods: Iterable[str] = ()) -> None:
+    def __init__(self, *guards: Guard, open_methods: Iterable[str] | None = None) -> None:
         stages = [guard.stage for guard in guards]
         if stages != sorted(stages):
             order = " -> ".join(f"{type(guard).__name__} ({guard.stage.name})" for guard in guards)
             message = f"guards out of order: {order}; wanted: {' -> '.join(stage.name for stage in Stage)}"
             raise ValueError(message)
         self.guards = guards
+        if open_methods is None:
+            known = [set(guard.open_methods) for guard in guards if guard.open_methods is not None]
+            open_methods = set.intersection(*known) if known else ()
         self.open_methods = frozenset(open_methods)
         self._admits = _verbs(guards, "admit")
         self._inspects = _verbs(guards, "inspect")

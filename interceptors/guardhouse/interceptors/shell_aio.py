@@ -95,15 +95,16 @@ class Passage:
         answer, refusal = b"", None
         try:
             target = self._enter(context)
-            request = self._requests() if target.takes_stream else await context.read()
+            request: Any = self._requests() if target.takes_stream else await context.read()
             if request is END:
                 await self._end_of_requests(target)
                 raise Refusal("MESSAGE_MISSING")
             if not target.takes_stream:
                 request = self._judge(target, request)
             self._model_begins()
+            response: Any = None
             if target.style == "generator":
-                response = await self._stream(target, request)
+                await self._stream(target, request)
             else:
                 response = await target.behave(request, GuardedContext(self, context))
             self._model_ends()

@@ -1,0 +1,172 @@
+"""`guard`: everything a guarded server needs, opened in one place, and closed again in the right order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from .authorization import MethodAuthorization, ModelAuthorization
+from .beside import Beside
+from .chain import Chain, Guard
+from .collector import exporter_to
+from .deadline import Deadline
+from .identity import Identity
+from .issuers import IssuerKeys
+from .jwk import parse
+from .jwks import Source
+from .keys import KeyStore
+from .keys_live import LiveKeys
+from .ledger import Ledger
+from .policy import Policy
+from .rate import RateLimit
+from .record import Record
+from .tokens import Tokens
+from .under_way import UnderWay
+from .validation import Validation
+
+
+@dataclass(frozen=True, slots=True)
+class Issuer:
+    """An issuer whose tokens (JWT) are accepted.
+
+    Attributes:
+        name: The exact `iss`.
+        audience: What `aud` must be or contain, exactly.
+        jwks: Its public keys (RFC 7517): the path of a file, or an `https://` address.
+        algorithms: What it may sign with: ES256, RS256, PS256, EdDSA.
+    """
+
+    name: str
+    audience: str
+    jwks: str | Path
+    algorithms: Collection[str] = ("ES256",)
+
+
+def _anything(_model: str, _version: str) -> bool:
+    return True
+
+
+@contextmanager
+def guard(
+    *,
+    policy: Policy | str | Path,
+    ledger: str | Path | None,
+    issuers: Sequence[Issuer] = (),
+    api_keys: str | Path | None = None,
+    tokens: bool = True,
+    certificates: bool = True,
+    spans: str | None = None,
+    service: str = "guardhouse",
+    deadline: float = 60.0,
+    rate: RateLimit | None = None,
+    exists: Callable[[str, str], bool] = _anything,
+    more: Iterable[Guard] = (),
+) -> Iterator[Chain]:
+    """A chain of all guards, ready for `aio` or `sync`. Leave it once the server has stopped.
+
+    Leaving records the calls that were cut off, closes the ledger, then sends the spans. It may block, for
+    some 10 s if the disk or the collector does not answer; entering may, for some 5 s for each issuer's
+    address.
+
+    Args:
+        policy: Who may call what, and what is open to all; a policy, or the path of its file.
+        ledger: The folder for the line of every call; None keeps none.
+        issuers: Whose tokens are accepted.
+        api_keys: The store of API keys that are accepted: a file that `guardhouse key create` made.
+        tokens: Whether a call without a token or an API key is refused.
+        certificates: Whether a call without a client certificate is refused.
+        spans: Where a span of every call is sent, over OTLP/gRPC: http(s)://host:port; None sends none.
+        service: What the spans call this service.
+        deadline: Seconds that a call may take.
+        rate: Keeps the limits that the policy sets; a fresh `RateLimit` if None.
+        exists: Whether a (model, version) is served, an empty version being any. Asked only for methods of
+            the inference protocol, whose models the policy decides about.
+        more: Guards of your own. Each stands behind ours of its stage.
+
+    Raises:
+        ValueError: Neither tokens nor certificates are required; tokens are, and none could be accepted; a
+            file of keys is no good. An address of keys that does not answer is tried again, meanwhile its
+            tokens are refused.
+        ConfigError: The policy is not right.
+        LedgerError, KeyStoreError: The ledger or the store of keys cannot be opened.
+    """
+    if not (tokens or certificates):
+        raise ValueError("neither tokens nor certificates are required: anybody could call; require one")
+    rules = policy if isinstance(policy, Policy) else Policy.load(policy)
+    under_way = UnderWay()
+    with ExitStack() as stack:  # what is opened last is closed first
+        guards = (
+            under_way,
+            _record(ledger, spans, service, stack),
+            Deadline(deadline),
+            Identity(required=certificates),
+            _tokens(issuers, api_keys, tokens, stack),
+            MethodAuthorization(rules),
+            rate or RateLimit(),
+            Validation(),
+            ModelAuthorization(exists),
+        )
+        chain = Chain(*sorted((*guards, *more), key=lambda each: each.stage))
+        stack.callback(under_way.end, chain)
+        yield chain
+
+
+def _record(ledger: str | Path | None, spans: str | None, service: str, stack: ExitStack) -> Beside:
+    """The outermost guard, and behind it where lines and spans go."""
+    exporter = exporter_to(spans, service) if spans is not None else None
+    if exporter is not None:
+        stack.callback(exporter.close)
+    book = Ledger(Path(ledger)) if ledger is not None else None
+    if book is not None:
+        stack.callback(book.close)
+    record = Beside(Record(book, exporter.export if exporter else None))
+    stack.callback(record.flush)
+    return record
+
+
+def _tokens(
+    issuers: Sequence[Issuer], api_keys: str | Path | None, required: bool, stack: ExitStack
+) -> Tokens:
+    """The token guard, with its keys read, and kept fresh until *stack* closes."""
+    accepted = [_issuer_keys(issuer, stack) for issuer in issuers]
+    keys = _live_keys(Path(api_keys), stack) if api_keys is not None else None
+    return Tokens(accepted, keys, required)
+
+
+def _issuer_keys(issuer: Issuer, stack: ExitStack) -> IssuerKeys:
+    if problem := key_file_problem(issuer.jwks, issuer.algorithms):
+        raise ValueError(problem)
+    source = Source(issuer.jwks, issuer.algorithms)
+    keys = IssuerKeys(issuer.name, issuer.audience, issuer.algorithms, source)
+    stack.callback(source.stop)
+    source.start()
+    return keys
+
+
+def _live_keys(store: Path, stack: ExitStack) -> LiveKeys:
+    if not store.exists():  # to make an empty one here would hide a slip in the path
+        raise ValueError(f"{store}: no such store of API keys; make one with guardhouse key create")
+    keys = LiveKeys(KeyStore(store))
+    stack.callback(keys.stop)
+    keys.start()
+    return keys
+
+
+def key_file_problem(jwks: str | Path, algorithms: Collection[str]) -> str:
+    """What is wrong with the file *jwks* of an issuer's keys, in one line, or "".
+
+    An address has nothing wrong: it may come back, a bad file will not.
+    """
+    if "://" in str(jwks):
+        return ""
+    try:
+        found = parse(Path(jwks).read_bytes(), algorithms)
+        unfit = "; ".join(found.notes) or "it is empty"
+        problem = "" if found.keys else f"no key in it is fit for use ({unfit})"
+    except OSError as error:
+        problem = error.strerror or "cannot be read"
+    except ValueError as error:
+        problem = str(error)
+    return problem and f"{jwks}: {problem}; put the issuer's public keys there"
