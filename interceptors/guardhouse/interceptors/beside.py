@@ -37,12 +37,17 @@ class Beside(Guard):
 
     def settle(self, call: Call) -> None:
         """Put the call down; or settle it with all that lie there, if they are many."""
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # a thread of `grpc.server`
+            self._guard.settle(call)
+            return
         self._ended.append(call)
         lying = len(self._ended)
         if lying >= MOST:
             self.flush()
         elif lying == 1:
-            self._come_back()
+            loop.call_later(PERIOD, self.flush)
 
     def flush(self) -> None:
         """Settle every call that lies there."""
@@ -52,9 +57,3 @@ class Beside(Guard):
                 self._guard.settle(call)
             except Exception:
                 LOG.exception("call %016x could not be recorded", call.span_id)
-
-    def _come_back(self) -> None:
-        try:
-            asyncio.get_running_loop().call_later(PERIOD, self.flush)
-        except RuntimeError:  # no loop in this thread
-            self.flush()
