@@ -21,11 +21,11 @@ from joserfc.jwk import ECKey, OKPKey, RSAKey
 from joserfc.jws import JWSRegistry
 
 from guardhouse.interceptors import Call, Principal, Refusal
-from guardhouse.interceptors.issuers import Fixed, IssuerKeys
-from guardhouse.interceptors.jwk import parse
-from guardhouse.interceptors.jwt import Verified, verify
-from guardhouse.interceptors.strict import unpadded
 from guardhouse.interceptors.tokens import Tokens
+from guardhouse.interceptors.tokens.issuers import Fixed, IssuerKeys
+from guardhouse.interceptors.tokens.jwk import parse
+from guardhouse.interceptors.tokens.jwt import Verified, verify
+from guardhouse.interceptors.tokens.strict import unpadded
 
 NOW = 1_800_000_000.0
 ISSUER = "https://issuer.example"

@@ -20,7 +20,7 @@ import grpc
 import grpc.aio
 
 from guardhouse.interceptors import Call, Chain, Guard, Guarded, Refusal, Stage, aio
-from guardhouse.interceptors.shell_sync import sync
+from guardhouse.interceptors.shells.threaded import sync
 
 COLOURS = ("aio", "bound", "sync")
 SHAPES = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")

@@ -7,10 +7,10 @@ import pytest
 from grpc import StatusCode
 
 from guardhouse.interceptors import Call, Principal, Refusal, methods
-from guardhouse.interceptors.authorization import MethodAuthorization, ModelAuthorization
 from guardhouse.interceptors.call import NOBODY
 from guardhouse.interceptors.chain import Chain, Stage
 from guardhouse.interceptors.policy import Policy
+from guardhouse.interceptors.policy.authorization import MethodAuthorization, ModelAuthorization
 from guardhouse.protos import inference_pb2
 
 POLICY = Policy.parse("""\

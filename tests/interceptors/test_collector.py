@@ -12,7 +12,7 @@ from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_serv
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
 from guardhouse.interceptors import KeyStore, Policy, Refusal, exporter_to, guard
-from guardhouse.interceptors.collector import resource
+from guardhouse.interceptors.record.collector import resource
 
 
 class Collector(trace_service_pb2_grpc.TraceServiceServicer):

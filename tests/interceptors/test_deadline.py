@@ -6,7 +6,7 @@ import pytest
 
 from guardhouse.interceptors import Call, Refusal
 from guardhouse.interceptors.deadline import Deadline
-from guardhouse.interceptors.shapes import late, overdue
+from guardhouse.interceptors.shells.shapes import late, overdue
 
 
 def _call(remaining: float | None) -> Call:

@@ -7,8 +7,8 @@ import pytest
 
 from guardhouse.interceptors import documents
 from guardhouse.interceptors.documents import ConfigError, Node, Problem
-from guardhouse.interceptors.overrides import override
-from guardhouse.interceptors.sections import Reader, boolean, integer, one_of, text
+from guardhouse.interceptors.documents.overrides import override
+from guardhouse.interceptors.documents.sections import Reader, boolean, integer, one_of, text
 
 BOMB = b"a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n"
 BAD = {

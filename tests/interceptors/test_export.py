@@ -15,8 +15,8 @@ from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_serv
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
 from guardhouse.interceptors import Call
-from guardhouse.interceptors.export import Exporter
-from guardhouse.interceptors.spans import SCHEMA_URL, SpanWriter
+from guardhouse.interceptors.record.export import Exporter
+from guardhouse.interceptors.record.spans import SCHEMA_URL, SpanWriter
 
 Response = trace_service_pb2.ExportTraceServiceResponse
 RESOURCE = Resource()

@@ -11,8 +11,8 @@ from http.server import BaseHTTPRequestHandler
 
 import pytest
 
-from guardhouse.interceptors.fetch import FetchError, check_address, fetch
-from guardhouse.interceptors.jwks import Source
+from guardhouse.interceptors.tokens.fetch import FetchError, check_address, fetch
+from guardhouse.interceptors.tokens.jwks import Source
 
 from .issuers import (
     ALGORITHMS,

@@ -10,8 +10,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from joserfc.jwk import OKPKey
 
-from guardhouse.interceptors.jwk import parse
-from guardhouse.interceptors.strict import unpadded
+from guardhouse.interceptors.tokens.jwk import parse
+from guardhouse.interceptors.tokens.strict import unpadded
 
 from .issuers import ALGORITHMS, EC, ED, OTHER_EC, P384, RSA, jwk, key_set, signer, usual_set, wrapped
 

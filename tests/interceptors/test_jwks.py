@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from guardhouse.interceptors.jwks import Source
+from guardhouse.interceptors.tokens.jwks import Source
 
 from .issuers import (
     ALGORITHMS,

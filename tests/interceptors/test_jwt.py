@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from guardhouse.interceptors.issuers import Fixed, IssuerKeys
-from guardhouse.interceptors.strict import unpadded
+from guardhouse.interceptors.tokens.issuers import Fixed, IssuerKeys
+from guardhouse.interceptors.tokens.strict import unpadded
 
 from .issuers import (
     AUDIENCE,

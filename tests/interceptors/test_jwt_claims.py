@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from guardhouse.interceptors.issuers import Fixed
-from guardhouse.interceptors.jwk import KeySet, parse
 from guardhouse.interceptors.refusal import Refusal
-from guardhouse.interceptors.strict import unpadded
+from guardhouse.interceptors.tokens.issuers import Fixed
+from guardhouse.interceptors.tokens.jwk import KeySet, parse
+from guardhouse.interceptors.tokens.strict import unpadded
 
 from .issuers import (
     ALGORITHMS,

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from guardhouse.interceptors.jwk import parse
-from guardhouse.interceptors.strict import unpadded
+from guardhouse.interceptors.tokens.jwk import parse
+from guardhouse.interceptors.tokens.strict import unpadded
 
 from .issuers import (
     ALGORITHMS,

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from guardhouse.interceptors import Refusal
-from guardhouse.interceptors.strict import unpadded
+from guardhouse.interceptors.tokens.strict import unpadded
 
 from .issuers import (
     ED,

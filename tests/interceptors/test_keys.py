@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guardhouse.interceptors.key_records import digest, key_id, new_key
-from guardhouse.interceptors.keys import KeyStore, KeyStoreError, LiveKeys, mistyped
+from guardhouse.interceptors.tokens.key_records import digest, key_id, new_key
+from guardhouse.interceptors.tokens.keys import KeyStore, KeyStoreError, LiveKeys, mistyped
 
 from .issuers import NOW
 

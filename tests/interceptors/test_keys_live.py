@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guardhouse.interceptors import Refusal
-from guardhouse.interceptors.key_records import digest, new_key
-from guardhouse.interceptors.keys import KeyStore, KeyStoreError, LiveKeys
+from guardhouse.interceptors.tokens.key_records import digest, new_key
+from guardhouse.interceptors.tokens.keys import KeyStore, KeyStoreError, LiveKeys
 
 from .issuers import NOW, wait_until
 
@@ -177,7 +177,7 @@ def test_an_unknown_id_costs_what_a_wrong_secret_costs(
         made.append(text)
         return digest(pepper, text)
 
-    monkeypatch.setattr("guardhouse.interceptors.keys_live.digest", counted)
+    monkeypatch.setattr("guardhouse.interceptors.tokens.keys_live.digest", counted)
     for text, note in ((new_key(), "key_unknown"), (key[:16] + new_key()[16:], "key_wrong_secret")):
         made.clear()
         assert live.judge(text, NOW)[1] == note

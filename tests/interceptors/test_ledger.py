@@ -12,7 +12,7 @@ import orjson
 import pytest
 
 from guardhouse.interceptors.ledger import Ledger, LedgerError
-from guardhouse.interceptors.ledger_verify import Verdict, verify
+from guardhouse.interceptors.ledger.verify import Verdict, verify
 
 QUERY: dict[str, object] = {"kind": "query", "model": "digits", "status": "OK"}
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guardhouse.interceptors.ledger_chain import START, Link, bind, digest, encode, link_of, parse, stamp
+from guardhouse.interceptors.ledger.chain import START, Link, bind, digest, encode, link_of, parse, stamp
 
 TEXT = st.text(st.characters(), max_size=9)  # lone surrogates too
 ANYTHING = st.recursive(

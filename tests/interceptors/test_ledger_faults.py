@@ -14,7 +14,7 @@ import orjson
 import pytest
 
 from guardhouse.interceptors.ledger import Ledger, LedgerError, LedgerFull, LedgerWriteError
-from guardhouse.interceptors.ledger_verify import Verdict, verify
+from guardhouse.interceptors.ledger.verify import Verdict, verify
 
 QUERY: dict[str, object] = {"kind": "query", "model": "digits", "status": "OK"}
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import guardhouse.interceptors
 from guardhouse.interceptors.ledger import Ledger
-from guardhouse.interceptors.ledger_verify import Verdict, verify
+from guardhouse.interceptors.ledger.verify import Verdict, verify
 
 QUERY: dict[str, object] = {"kind": "query", "model": "digits", "status": "OK"}
 ROOT = str(Path(next(iter(guardhouse.interceptors.__path__))).parents[1])

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guardhouse.interceptors import ledger_verify
-from guardhouse.interceptors.ledger_chain import NO_HASH, START, Link, bind, digest, encode, gap, genesis
-from guardhouse.interceptors.ledger_verify import read_lines, verify
+from guardhouse.interceptors.ledger import verify as ledger_verify
+from guardhouse.interceptors.ledger.chain import NO_HASH, START, Link, bind, digest, encode, gap, genesis
+from guardhouse.interceptors.ledger.verify import read_lines, verify
 
 NOON = "2026-11-23T12:00:00.000000Z"
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guardhouse.interceptors.datatypes import DATATYPES
-from guardhouse.interceptors.packed import numbers
+from guardhouse.interceptors.validation.datatypes import DATATYPES
+from guardhouse.interceptors.validation.packed import numbers
 from guardhouse.protos import inference_pb2 as pb
 
 VALUES: dict[str, Any] = {

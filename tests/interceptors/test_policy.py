@@ -7,9 +7,9 @@ import pytest
 
 from guardhouse.interceptors import methods
 from guardhouse.interceptors.call import NOBODY, Principal
-from guardhouse.interceptors.grants import LONGEST_MODEL, LONGEST_PATH
+from guardhouse.interceptors.documents.units import Rate
 from guardhouse.interceptors.policy import Policy
-from guardhouse.interceptors.units import Rate
+from guardhouse.interceptors.policy.grants import LONGEST_MODEL, LONGEST_PATH
 
 POLICY = """\
 open: [grpc.health.v1.Health/Check, ServerLive]

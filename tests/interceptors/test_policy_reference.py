@@ -8,8 +8,8 @@ from hypothesis import strategies as some
 
 from guardhouse.interceptors import methods
 from guardhouse.interceptors.call import Principal
-from guardhouse.interceptors.patterns import pattern
 from guardhouse.interceptors.policy import Policy
+from guardhouse.interceptors.policy.patterns import pattern
 
 
 def pieces(text: str) -> list[str]:

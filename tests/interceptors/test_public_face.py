@@ -16,7 +16,7 @@ def test_every_name_is_there(name: str) -> None:
     """What `__all__` promises can be had, and those read late are the very objects of their modules."""
     found = getattr(face, name)
     if name in face._LATER:
-        module, _, original = face._LATER[name].partition(".")
+        module, _, original = face._LATER[name].partition(":")
         home = importlib.import_module(f"guardhouse.interceptors.{module}")
         assert found is getattr(home, original or name)
 

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guardhouse.interceptors import Call, Principal, Refusal
+from guardhouse.interceptors.documents.units import Rate
 from guardhouse.interceptors.gcra import limit as limit_of
 from guardhouse.interceptors.rate import RateLimit
-from guardhouse.interceptors.units import Rate
 
 TWO_A_SECOND = Rate(2, 1, 3)
 

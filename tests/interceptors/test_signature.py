@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from guardhouse.interceptors.refusal import Refusal
-from guardhouse.interceptors.signature import Signature, Tensor, check_signature
+from guardhouse.interceptors.validation.signature import Signature, Tensor, check_signature
 from guardhouse.protos import inference_pb2 as pb
 
 DIGITS = Signature.of(

@@ -19,7 +19,7 @@ from opentelemetry.trace.status import Status as SdkStatus
 from opentelemetry.trace.status import StatusCode as SdkCode
 
 from guardhouse.interceptors import Call, Principal, Refusal
-from guardhouse.interceptors.spans import ERRORS, SpanWriter, caller_context, peer_address
+from guardhouse.interceptors.record.spans import ERRORS, SpanWriter, caller_context, peer_address
 
 METHOD = "/inference.GRPCInferenceService/ModelInfer"
 PARENT = "00-" + "ab" * 16 + "-" + "cd" * 8 + "-01"

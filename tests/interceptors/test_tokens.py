@@ -9,11 +9,11 @@ import pytest
 
 from guardhouse.interceptors import Chain, Principal, Refusal, Stage
 from guardhouse.interceptors.bounded import Bounded
-from guardhouse.interceptors.issuers import Fixed
-from guardhouse.interceptors.key_records import new_key
-from guardhouse.interceptors.keys import KeyStore, LiveKeys
-from guardhouse.interceptors.strict import unpadded
 from guardhouse.interceptors.tokens import Tokens
+from guardhouse.interceptors.tokens.issuers import Fixed
+from guardhouse.interceptors.tokens.key_records import new_key
+from guardhouse.interceptors.tokens.keys import KeyStore, LiveKeys
+from guardhouse.interceptors.tokens.strict import unpadded
 
 from .issuers import (
     HOLDER,

@@ -10,10 +10,10 @@ import pytest
 from grpc import StatusCode
 
 from guardhouse.interceptors import REASONS, Principal, Refusal
-from guardhouse.interceptors.jwk import KeySet, parse
-from guardhouse.interceptors.key_records import key_id, new_key
-from guardhouse.interceptors.keys import KeyStore, LiveKeys
 from guardhouse.interceptors.tokens import Tokens
+from guardhouse.interceptors.tokens.jwk import KeySet, parse
+from guardhouse.interceptors.tokens.key_records import key_id, new_key
+from guardhouse.interceptors.tokens.keys import KeyStore, LiveKeys
 
 from .issuers import (
     ALGORITHMS,

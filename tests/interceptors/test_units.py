@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from guardhouse.interceptors import units
-from guardhouse.interceptors.units import Rate
+from guardhouse.interceptors.documents import units
+from guardhouse.interceptors.documents.units import Rate
 
 DURATIONS = {"250ms": 0.25, "30s": 30.0, "5m": 300.0, "1h": 3600.0, "7d": 604800.0, "0s": 0.0}
 SIZES = {"1B": 1, "64KiB": 65536, "4MiB": 4194304, "1GiB": 1073741824, "500KB": 500000, "2GB": 2 * 10**9}

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from grpc import StatusCode
 
-from guardhouse.interceptors.datatypes import DATATYPES
 from guardhouse.interceptors.refusal import REASONS, Refusal
 from guardhouse.interceptors.validation import (
     MOST_DIMENSIONS,
@@ -16,6 +15,7 @@ from guardhouse.interceptors.validation import (
     MOST_TENSORS,
     check_request,
 )
+from guardhouse.interceptors.validation.datatypes import DATATYPES
 from guardhouse.protos import inference_pb2 as pb
 
 SERVICE = "/inference.GRPCInferenceService"

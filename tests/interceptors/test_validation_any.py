@@ -10,9 +10,9 @@ from grpc import StatusCode
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guardhouse.interceptors.datatypes import DATATYPES
 from guardhouse.interceptors.refusal import Refusal
 from guardhouse.interceptors.validation import MOST_ELEMENTS, check_request
+from guardhouse.interceptors.validation.datatypes import DATATYPES
 from guardhouse.protos import inference_pb2 as pb
 
 

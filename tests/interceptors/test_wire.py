@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from guardhouse.interceptors.wire import attribute, field, varint
+from guardhouse.interceptors.record.wire import attribute, field, varint
 
 ATTRIBUTE = b"J"  # Span.attributes = 9
 

@@ -14,7 +14,7 @@ import click
 import pytest
 
 from guardhouse.interceptors.documents import ConfigError, Problem
-from guardhouse.interceptors.keys import KeyStoreError
+from guardhouse.interceptors.tokens.keys import KeyStoreError
 from guardhouse.server import commands
 from guardhouse.server.commands import frame, output
 

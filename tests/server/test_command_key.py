@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from guardhouse.interceptors.keys import mistyped
+from guardhouse.interceptors.tokens.keys import mistyped
 
 
 def listed(run: Any, made: Path) -> list[dict[str, Any]]:

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from guardhouse.interceptors import units
+from guardhouse.interceptors.documents import units
 from guardhouse.interceptors.methods import MODEL_NAMES
-from guardhouse.interceptors.patterns import pattern
 from guardhouse.interceptors.policy import Policy
+from guardhouse.interceptors.policy.patterns import pattern
 from guardhouse.interceptors.refusal import REASONS
 from guardhouse.server import config
 

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from guardhouse.interceptors.datatypes import DATATYPES
-from guardhouse.interceptors.signature import Tensor
 from guardhouse.interceptors.validation import check_request
+from guardhouse.interceptors.validation.datatypes import DATATYPES
+from guardhouse.interceptors.validation.signature import Tensor
 from guardhouse.protos import inference_pb2 as pb
 from guardhouse.server.tensors import decode, encode, parameters
 

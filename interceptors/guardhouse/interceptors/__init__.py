@@ -12,26 +12,26 @@ from typing import TYPE_CHECKING, Any
 from .call import Call, Principal, current_call
 from .chain import Chain, Guard, Stage
 from .refusal import REASONS, Refusal
-from .shell_aio import Guarded, aio
+from .shells.aio import Guarded, aio
 
 if TYPE_CHECKING:
-    from .authorization import MethodAuthorization, ModelAuthorization
-    from .beside import Beside
-    from .collector import exporter_to
     from .deadline import Deadline
-    from .export import Exporter
     from .guarding import Issuer, guard
     from .identity import Identity
-    from .issuers import IssuerKeys
-    from .jwks import Source as JwksSource
-    from .keys import KeyStore
-    from .keys_live import LiveKeys
     from .ledger import Ledger
     from .policy import Policy
+    from .policy.authorization import MethodAuthorization, ModelAuthorization
     from .rate import RateLimit
     from .record import Record
-    from .shell_sync import sync
+    from .record.beside import Beside
+    from .record.collector import exporter_to
+    from .record.export import Exporter
+    from .shells.threaded import sync
     from .tokens import Tokens
+    from .tokens.issuers import IssuerKeys
+    from .tokens.jwks import Source as JwksSource
+    from .tokens.keys import KeyStore
+    from .tokens.keys_live import LiveKeys
     from .validation import Validation
 
 __all__ = [
@@ -69,26 +69,26 @@ __all__ = [
 
 # Read when they are first asked for: a chain of one guard need not load cryptography, numpy and YAML.
 _LATER = {
-    "Beside": "beside",
+    "Beside": "record.beside",
     "Deadline": "deadline",
-    "Exporter": "export",
+    "Exporter": "record.export",
     "Identity": "identity",
     "Issuer": "guarding",
-    "IssuerKeys": "issuers",
-    "JwksSource": "jwks.Source",
-    "KeyStore": "keys",
+    "IssuerKeys": "tokens.issuers",
+    "JwksSource": "tokens.jwks:Source",
+    "KeyStore": "tokens.keys",
     "Ledger": "ledger",
-    "LiveKeys": "keys_live",
-    "MethodAuthorization": "authorization",
-    "ModelAuthorization": "authorization",
+    "LiveKeys": "tokens.keys_live",
+    "MethodAuthorization": "policy.authorization",
+    "ModelAuthorization": "policy.authorization",
     "Policy": "policy",
     "RateLimit": "rate",
     "Record": "record",
     "Tokens": "tokens",
     "Validation": "validation",
-    "exporter_to": "collector",
+    "exporter_to": "record.collector",
     "guard": "guarding",
-    "sync": "shell_sync",
+    "sync": "shells.threaded",
 }
 
 if not TYPE_CHECKING:  # a type checker would take any name for one of these
@@ -97,7 +97,7 @@ if not TYPE_CHECKING:  # a type checker would take any name for one of these
         """One of `_LATER` (PEP 562)."""
         if name not in _LATER:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        module, _, original = _LATER[name].partition(".")
+        module, _, original = _LATER[name].partition(":")
         found = globals()[name] = getattr(import_module(f".{module}", __name__), original or name)
         return found
 

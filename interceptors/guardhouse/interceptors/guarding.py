@@ -7,22 +7,22 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from .authorization import MethodAuthorization, ModelAuthorization
-from .beside import Beside
 from .chain import Chain, Guard
-from .collector import exporter_to
 from .deadline import Deadline
 from .identity import Identity
-from .issuers import IssuerKeys
-from .jwk import parse
-from .jwks import Source
-from .keys import KeyStore
-from .keys_live import LiveKeys
 from .ledger import Ledger
 from .policy import Policy
+from .policy.authorization import MethodAuthorization, ModelAuthorization
 from .rate import RateLimit
 from .record import Record
+from .record.beside import Beside
+from .record.collector import exporter_to
 from .tokens import Tokens
+from .tokens.issuers import IssuerKeys
+from .tokens.jwk import parse
+from .tokens.jwks import Source
+from .tokens.keys import KeyStore
+from .tokens.keys_live import LiveKeys
 from .under_way import UnderWay
 from .validation import Validation
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 from guardhouse.interceptors import documents
 from guardhouse.interceptors.documents import ConfigError, Problem
-from guardhouse.interceptors.overrides import override
+from guardhouse.interceptors.documents.overrides import override
 
 __all__ = [
     "Audit",

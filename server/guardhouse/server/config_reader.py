@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from guardhouse.interceptors.documents import Node
-from guardhouse.interceptors.sections import Reader, Section, boolean, integer, one_of, text
+from guardhouse.interceptors.documents.sections import Reader, Section, boolean, integer, one_of, text
 
 from . import config_values as values
 from .config import Audit, Config, Issuer, Limits, Model, Server, Tls, Tokens, Tracing

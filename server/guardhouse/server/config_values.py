@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
-from guardhouse.interceptors import units
-from guardhouse.interceptors.names import is_model_name
-from guardhouse.interceptors.names import is_model_version as is_version
+from guardhouse.interceptors.documents import units
+from guardhouse.interceptors.validation.names import is_model_name
+from guardhouse.interceptors.validation.names import is_model_version as is_version
 
 from .config import Durability
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from guardhouse.interceptors.rules import Role
+from guardhouse.interceptors.policy.rules import Role
 
 from .assembly import Parts
 from .config import Config

@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-from guardhouse.interceptors.keys import KeyStore
-from guardhouse.interceptors.names import is_model_name
+from guardhouse.interceptors.tokens.keys import KeyStore
+from guardhouse.interceptors.validation.names import is_model_name
 from guardhouse.server import issuer, pki, scaffold_texts
 from guardhouse.server.files import SECRET, File, check_places, key_pair, write_files
 

@@ -14,7 +14,7 @@ from typing import Any
 import grpc
 
 from guardhouse.interceptors.refusal import Refusal
-from guardhouse.interceptors.signature import Tensor, check_signature
+from guardhouse.interceptors.validation.signature import Tensor, check_signature
 from guardhouse.protos import inference_pb2 as pb
 from guardhouse.protos.inference_pb2_grpc import GRPCInferenceServiceServicer
 

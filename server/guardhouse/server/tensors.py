@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from guardhouse.interceptors.datatypes import DATATYPES, Datatype
-from guardhouse.interceptors.packed import numbers
-from guardhouse.interceptors.signature import Tensor
+from guardhouse.interceptors.validation.datatypes import DATATYPES, Datatype
+from guardhouse.interceptors.validation.packed import numbers
+from guardhouse.interceptors.validation.signature import Tensor
 from guardhouse.protos import inference_pb2
 
 Array = np.ndarray[Any, np.dtype[Any]]

@@ -9,9 +9,9 @@ from typing import BinaryIO
 
 import click
 
-from guardhouse.interceptors.ledger_chain import parse
-from guardhouse.interceptors.ledger_file import NAME
-from guardhouse.interceptors.ledger_verify import LONGEST_LINE, Finding, Verdict, read_lines, verify
+from guardhouse.interceptors.ledger.chain import parse
+from guardhouse.interceptors.ledger.file import NAME
+from guardhouse.interceptors.ledger.verify import LONGEST_LINE, Finding, Verdict, read_lines, verify
 from guardhouse.server.commands.frame import Group
 from guardhouse.server.commands.output import emit
 

@@ -27,8 +27,8 @@ EXTRAS: Final = {
 OWN: Final = (
     ("guardhouse.clients.errors", "ConfigurationError"),
     ("guardhouse.interceptors.documents", "ConfigError"),
-    ("guardhouse.interceptors.keys", "KeyStoreError"),
-    ("guardhouse.interceptors.ledger_file", "LedgerError"),
+    ("guardhouse.interceptors.tokens.keys", "KeyStoreError"),
+    ("guardhouse.interceptors.ledger.file", "LedgerError"),
     ("guardhouse.server.app", "PortInUse"),
     ("guardhouse.server.models.base", "ModelLoadError"),
     ("guardhouse.server.traces.listen", "ListenError"),

@@ -6,8 +6,8 @@ from typing import Any, Final
 
 import click
 
-from guardhouse.interceptors.key_records import key_id
-from guardhouse.interceptors.keys import KeyRecord, KeyStore
+from guardhouse.interceptors.tokens.key_records import key_id
+from guardhouse.interceptors.tokens.keys import KeyRecord, KeyStore
 from guardhouse.server.commands.frame import Group
 from guardhouse.server.commands.options import Duration, dir_option, find_directory, json_option
 from guardhouse.server.commands.output import emit, note

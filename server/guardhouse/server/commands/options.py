@@ -24,7 +24,7 @@ class Duration(click.ParamType):  # type: ignore[type-arg] # generic from click 
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
         """Read `value`; fail with what to write instead."""
-        from guardhouse.interceptors.units import duration
+        from guardhouse.interceptors.documents.units import duration
 
         if isinstance(value, timedelta):
             return value

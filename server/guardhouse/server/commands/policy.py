@@ -104,7 +104,7 @@ def _policy_of(config_path: Path | None) -> Path:
 
 
 def _path(method: str) -> str:
-    from guardhouse.interceptors.patterns import exact_method
+    from guardhouse.interceptors.policy.patterns import exact_method
 
     try:
         return exact_method(method.removeprefix("/"))

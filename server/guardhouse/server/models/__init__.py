@@ -1,6 +1,6 @@
 """Models: what they declare, where they come from, and the ones that are loaded."""
 
-from guardhouse.interceptors.signature import Signature, Tensor
+from guardhouse.interceptors.validation.signature import Signature, Tensor
 
 from .base import Model, ModelBroken, ModelLoadError, model
 from .registry import Models, Source

@@ -11,8 +11,8 @@ from typing import Any, ParamSpec, Protocol, TypeVar
 
 import numpy as np
 
-from guardhouse.interceptors.datatypes import DATATYPES
-from guardhouse.interceptors.signature import Declared, Signature, Tensor
+from guardhouse.interceptors.validation.datatypes import DATATYPES
+from guardhouse.interceptors.validation.signature import Declared, Signature, Tensor
 
 P = ParamSpec("P")
 T = TypeVar("T")

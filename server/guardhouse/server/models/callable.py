@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
-from guardhouse.interceptors.signature import Signature
+from guardhouse.interceptors.validation.signature import Signature
 
 from .base import Array, ModelBroken, ModelLoadError, Parameters, beside, named
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from guardhouse.interceptors.refusal import Refusal
-from guardhouse.interceptors.signature import Signature, Tensor
+from guardhouse.interceptors.validation.signature import Signature, Tensor
 
 from .base import Array, ModelLoadError, Parameters, beside, named
 

@@ -10,8 +10,9 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
+from guardhouse.interceptors.refusal import Refusal
+
 from .key_records import KeyRecord, KeyStoreError, digest, key_id, read
-from .refusal import Refusal
 
 if TYPE_CHECKING:
     from .keys import KeyStore

@@ -6,12 +6,13 @@ from collections.abc import Iterable
 from functools import reduce
 from typing import Final, NamedTuple
 
-from .bounded import Bounded
-from .gcra import Limit, limit
-from .methods import REPOSITORY_INDEX
+from guardhouse.interceptors.bounded import Bounded
+from guardhouse.interceptors.documents.units import Rate
+from guardhouse.interceptors.gcra import Limit, limit
+from guardhouse.interceptors.methods import REPOSITORY_INDEX
+
 from .patterns import Pattern, service_of
 from .rules import Role, Rule
-from .units import Rate
 
 # Longer names than these belong to nothing we serve, and would let callers fill the memory.
 LONGEST_PATH: Final = 512

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from .documents import ConfigError, Node, Problem, compose, convert, join
+from . import ConfigError, Node, Problem, compose, convert, join
 
 SET: Final = "--set"
 

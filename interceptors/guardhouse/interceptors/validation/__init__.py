@@ -11,12 +11,13 @@ from struct import Struct
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
-from .call import Call
-from .chain import Guard, Stage
+from guardhouse.interceptors.call import Call
+from guardhouse.interceptors.chain import Guard, Stage
+from guardhouse.interceptors.refusal import Refusal
+
 from .datatypes import DATATYPES, Datatype
 from .names import check_model, check_parameters, is_mark, is_tensor_name
 from .packed import numbers
-from .refusal import Refusal
 
 if TYPE_CHECKING:
     from guardhouse.protos import inference_pb2

@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable
 from threading import Event, Thread
 
-from .ledger_chain import START, Link, digest, encode, gap, genesis
-from .ledger_file import LedgerError, LedgerFile, Opened
-from .ledger_queue import LineQueue
-from .ledger_waiters import Waiters
+from .chain import START, Link, digest, encode, gap, genesis
+from .file import LedgerError, LedgerFile, Opened
+from .queue import LineQueue
+from .waiters import Waiters
 
 _IDLE_SECONDS = 1.0  # how often a writer without work looks whether its file is still there
 _FIRST_RETRY, _LAST_RETRY = 0.05, 1.0  # seconds between tries while the disk refuses

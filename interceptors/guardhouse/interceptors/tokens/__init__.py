@@ -8,14 +8,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from .bounded import Bounded
-from .call import Call, Principal
-from .chain import Guard, Stage
+from guardhouse.interceptors.bounded import Bounded
+from guardhouse.interceptors.call import Call, Principal
+from guardhouse.interceptors.chain import Guard, Stage
+from guardhouse.interceptors.refusal import Refusal
+
 from .jwk import VerifyingKey
 from .jwt import LEEWAY, LONGEST, IssuerKeys, verify
 from .key_records import PREFIX, KeyRecord
 from .keys_live import LiveKeys
-from .refusal import Refusal
 
 SCHEME: Final = "bearer "
 

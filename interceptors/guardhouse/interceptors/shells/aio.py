@@ -17,10 +17,11 @@ from typing import Any, cast
 import grpc
 import grpc.aio
 
-from .call import CURRENT, Call
-from .chain import Chain, failed, verdict
+from guardhouse.interceptors.call import CURRENT, Call
+from guardhouse.interceptors.chain import Chain, failed, verdict
+from guardhouse.interceptors.refusal import Refusal
+
 from .hourglass import Hourglass
-from .refusal import Refusal
 from .service_context import Said, ServiceContext
 from .shapes import Target, Targets, cut_off, late, overdue, parse, render, target, trailers
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from .refusal import Refusal
+from guardhouse.interceptors.refusal import Refusal
 
 MOST_PARAMETERS: Final = 64
 

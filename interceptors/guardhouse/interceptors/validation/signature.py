@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from guardhouse.interceptors.refusal import Refusal
+
 from .datatypes import DATATYPES
 from .names import is_tensor_name
-from .refusal import Refusal
 
 if TYPE_CHECKING:
     from guardhouse.protos import inference_pb2

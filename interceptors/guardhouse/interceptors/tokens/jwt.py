@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final, NoReturn
 
+from guardhouse.interceptors.refusal import Refusal
+
 from .issuers import IssuerKeys
 from .jwk import ALGORITHMS, LONGEST_KID, VerifyingKey
-from .refusal import Refusal
 from .strict import NotStrict, base64url, json_object
 
 __all__ = ["IssuerKeys", "Verified", "verify"]

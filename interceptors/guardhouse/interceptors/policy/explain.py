@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
-from .call import Principal
+from guardhouse.interceptors.call import Principal
+from guardhouse.interceptors.methods import MODEL_NAMES, SERVICES
+
 from .grants import Decision, Grant
-from .methods import MODEL_NAMES, SERVICES
 from .patterns import covers
 from .rules import Binding, Role, Rule
 

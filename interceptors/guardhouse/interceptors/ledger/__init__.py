@@ -22,10 +22,10 @@ from pathlib import Path
 from threading import Event
 from typing import Literal
 
-from .ledger_chain import encode, stamp
-from .ledger_file import LedgerError, LedgerFile
-from .ledger_queue import LedgerFull, LineQueue
-from .ledger_writer import Writer
+from .chain import encode, stamp
+from .file import LedgerError, LedgerFile
+from .queue import LedgerFull, LineQueue
+from .writer import Writer
 
 __all__ = ["Ledger", "LedgerError", "LedgerFull", "LedgerWriteError"]
 

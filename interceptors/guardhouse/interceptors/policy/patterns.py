@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
-from .methods import INFERENCE, SERVICES
-from .sections import did_you_mean
+from guardhouse.interceptors.documents.sections import did_you_mean
+from guardhouse.interceptors.methods import INFERENCE, SERVICES
 
 SEPARATORS: Final = re.compile(r"([/.\-_:])")
 ONE_SEGMENT: Final = r"[^/.\-_:]+"

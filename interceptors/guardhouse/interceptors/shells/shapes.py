@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 from google.rpc import error_details_pb2, status_pb2
 from grpc import StatusCode
 
-from .call import Call, Metadata
-from .refusal import DOMAIN, Refusal, sentence
+from guardhouse.interceptors.call import Call, Metadata
+from guardhouse.interceptors.refusal import DOMAIN, Refusal, sentence
 
 LOG = logging.getLogger("guardhouse")
 

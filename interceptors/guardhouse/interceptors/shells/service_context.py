@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from .call import Call, Metadata
-from .refusal import Refusal
+from guardhouse.interceptors.call import Call, Metadata
+from guardhouse.interceptors.refusal import Refusal
+
 from .shapes import handler_refusal, without_credentials
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .call import Call
-from .chain import Guard, Stage
+from guardhouse.interceptors.call import Call
+from guardhouse.interceptors.chain import Guard, Stage
+from guardhouse.interceptors.methods import MODEL_NAMES, NameReader
+from guardhouse.interceptors.refusal import Refusal
+
+from . import Policy
 from .explain import why_not
 from .grants import LONGEST_MODEL, Decision, Grant
-from .methods import MODEL_NAMES, NameReader
-from .policy import Policy
-from .refusal import Refusal
 
 
 class MethodAuthorization(Guard):

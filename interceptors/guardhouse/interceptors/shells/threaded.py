@@ -14,9 +14,10 @@ from typing import Any
 
 import grpc
 
-from .call import CURRENT, Call
-from .chain import Chain, failed, verdict
-from .refusal import Refusal
+from guardhouse.interceptors.call import CURRENT, Call
+from guardhouse.interceptors.chain import Chain, failed, verdict
+from guardhouse.interceptors.refusal import Refusal
+
 from .service_context import Said, ServiceContext
 from .shapes import Target, Targets, cut_off, late, overdue, parse, render, trailers
 

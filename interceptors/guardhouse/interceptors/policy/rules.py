@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from .call import Principal
+from guardhouse.interceptors.call import Principal
+from guardhouse.interceptors.documents.units import Rate
+
 from .patterns import Pattern
-from .units import Rate
 
 
 @dataclass(frozen=True, slots=True)

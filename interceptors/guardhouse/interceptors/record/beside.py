@@ -11,8 +11,8 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from .call import Call
-from .chain import LOG, Guard, Stage
+from guardhouse.interceptors.call import Call
+from guardhouse.interceptors.chain import LOG, Guard, Stage
 
 PERIOD: Final = 0.02  # seconds a call may lie
 MOST: Final = 64  # calls that may lie: they are settled in one go, in which no other call is served

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from .ledger_chain import START, Link, link_of
+from .chain import START, Link, link_of
 
 NAME = "ledger.jsonl"
 _LAST_BYTES = 16 << 20  # how far from the end the last whole line may begin

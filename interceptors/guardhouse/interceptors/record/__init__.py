@@ -8,9 +8,10 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Protocol
 
-from .call import Call
-from .chain import Guard, Stage
-from .refusal import Refusal
+from guardhouse.interceptors.call import Call
+from guardhouse.interceptors.chain import Guard, Stage
+from guardhouse.interceptors.refusal import Refusal
+
 from .spans import SpanWriter
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-from .ledger_chain import GAP, GENESIS, NO_HASH, SCHEME, START, VERSION, Line, Link, digest, parse
+from .chain import GAP, GENESIS, NO_HASH, SCHEME, START, VERSION, Line, Link, digest, parse
 
 LONGEST_LINE = 16 << 20
 """Bytes; a longer line is not ours, and is not taken into memory whole."""

@@ -6,12 +6,13 @@ import re
 from collections.abc import Callable
 from typing import Final, NamedTuple, TypeVar
 
-from .documents import Node, Problem
-from .methods import MODEL_NAMES, SERVICES
+from guardhouse.interceptors.documents import Node, Problem
+from guardhouse.interceptors.documents.sections import Reader, Section, integer, text
+from guardhouse.interceptors.documents.units import Rate, rate
+from guardhouse.interceptors.methods import MODEL_NAMES, SERVICES
+
 from .patterns import Pattern, covers, exact_method, method, pattern
 from .rules import Binding, Role, Rule
-from .sections import Reader, Section, integer, text
-from .units import Rate, rate
 
 T = TypeVar("T")
 MOST_BURST: Final = 10**9

@@ -14,8 +14,9 @@ from typing import Final
 
 from grpc import StatusCode
 
-from .bounded import Bounded
-from .call import Call
+from guardhouse.interceptors.bounded import Bounded
+from guardhouse.interceptors.call import Call
+
 from .wire import attribute, field, varint
 
 SCHEMA_URL: Final = "https://opentelemetry.io/schemas/1.45.0"

@@ -2,8 +2,8 @@
 
 from threading import Event, Lock
 
-from .ledger_chain import Link, bind, digest
-from .ledger_file import LedgerError
+from .chain import Link, bind, digest
+from .file import LedgerError
 
 
 class LedgerFull(LedgerError):  # noqa: N818 - it names a state, as queue.Full does

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from typing import TypeVar, cast
 
-from .documents import ConfigError, Node, Problem, join
+from . import ConfigError, Node, Problem, join
 from .overrides import SET
 
 T = TypeVar("T")

@@ -6,13 +6,14 @@ from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 
-from . import documents
-from .bounded import Bounded
-from .call import Principal
-from .documents import Problem
+from guardhouse.interceptors import documents
+from guardhouse.interceptors.bounded import Bounded
+from guardhouse.interceptors.call import Principal
+from guardhouse.interceptors.documents import Problem
+
 from .explain import Explanation, explain
+from .file import contents
 from .grants import Decision, Grant
-from .policy_file import contents
 from .rules import Binding, Role, claim_values, subjects
 
 __all__ = ["Decision", "Explanation", "Grant", "Policy"]

@@ -1,0 +1,1 @@
+"""The shells that drive a chain: one for `grpc.aio`, one for `grpc.server`."""
