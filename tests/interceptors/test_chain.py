@@ -216,3 +216,14 @@ def test_a_sentence_fits(text: str) -> None:
 
     assert wire <= 1024
     assert text.encode("utf-8", "replace").decode().startswith(cut)
+
+
+def test_a_call_that_is_cut_off_in_the_model_has_sane_times():
+    """Settled while the model still runs, a call has spent there the time until now, not less than none."""
+    chain = Chain()
+    call = chain.open("/s/m", (), known=True)
+    call.model_ns = -call.opened_ns  # as the shell marks that the model began
+
+    chain.settle(call, Refusal("CANCELLED"))
+
+    assert 0 <= call.model_ns <= call.ended_ns - call.opened_ns

@@ -259,6 +259,7 @@ async def test_a_guards_long_words(colour: str) -> None:
 
 
 ILLEGAL = [("Bad-Key", "x"), ("x-value", "a\nb"), ("x-value", "é"), ("x-value", b"\xff"), ("x-bin", "text")]
+ILLEGAL += [("retries", 5), ("x-three", "b", "c"), "nothing"]
 
 
 @pytest.mark.parametrize("pair", ILLEGAL)

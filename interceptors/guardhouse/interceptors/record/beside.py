@@ -9,6 +9,7 @@ work. Where there is no loop, the call is settled at once.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from typing import Final
 
 from guardhouse.interceptors.call import Call
@@ -21,6 +22,8 @@ MOST: Final = 64  # calls that may lie: they are settled in one go, in which no 
 class Beside(Guard):
     """Stands for *guard* in a chain, and settles later what that one would settle at once.
 
+    `flush` it when the server has stopped, before what it writes to is closed.
+
     Args:
         guard: Its `settle` must read nothing but the call.
     """
@@ -29,7 +32,8 @@ class Beside(Guard):
 
     def __init__(self, guard: Guard) -> None:
         self._guard = guard
-        self._ended: list[Call] = []
+        self._ended: deque[Call] = deque()
+        self._loop: asyncio.AbstractEventLoop | None = None  # the one that has promised to come back
 
     def admit(self, call: Call) -> None:
         """As the guard does."""
@@ -43,17 +47,24 @@ class Beside(Guard):
             self._guard.settle(call)
             return
         self._ended.append(call)
-        lying = len(self._ended)
-        if lying >= MOST:
+        if len(self._ended) >= MOST:
             self.flush()
-        elif lying == 1:
-            loop.call_later(PERIOD, self.flush)
+        elif loop is not self._loop:
+            self._loop = loop
+            loop.call_later(PERIOD, self._come_back)
 
     def flush(self) -> None:
         """Settle every call that lies there."""
-        ended, self._ended = self._ended, []
-        for call in ended:
+        while self._ended:
+            try:
+                call = self._ended.popleft()
+            except IndexError:  # another thread was faster
+                return
             try:
                 self._guard.settle(call)
             except Exception:
                 LOG.exception("call %016x could not be recorded", call.span_id)
+
+    def _come_back(self) -> None:
+        self._loop = None
+        self.flush()

@@ -21,12 +21,11 @@ from guardhouse.interceptors.call import CURRENT, Call
 from guardhouse.interceptors.chain import Chain, failed, verdict
 from guardhouse.interceptors.refusal import Refusal
 
-from .hourglass import Hourglass
+from .hourglass import Hourglass, hourglass
 from .service_context import Said, ServiceContext
 from .shapes import Target, Targets, cut_off, late, overdue, parse, render, target, trailers
 
 END = grpc.aio.EOF
-HOURGLASS = Hourglass()
 ENDING = (KeyboardInterrupt, GeneratorExit)  # the process or its loop is ending, not the call
 GRACE = 0.05  # seconds for the cancellation that follows a write that failed
 
@@ -69,7 +68,7 @@ class GuardedContext(ServiceContext):
 class Passage:
     """One RPC on its way through the chain, in the form in which grpc calls a method handler."""
 
-    __slots__ = ("_chain", "_context", "_in_model", "_target", "_task", "call", "said", "stopped")
+    __slots__ = ("_chain", "_context", "_glass", "_in_model", "_target", "_task", "call", "said", "stopped")
 
     request_streaming = True
     response_streaming = False
@@ -84,6 +83,7 @@ class Passage:
         self._task = task
         self._context: Any = None
         self._in_model = False
+        self._glass: Hourglass | None = None
         self.call = call
         self.said = Said()
         self.stopped: Refusal | None = None  # what ended the call, though the handler may have swallowed it
@@ -116,7 +116,8 @@ class Passage:
             refusal = self._why(error)
         else:
             refusal = self._left() if self._task.cancelling() else None
-        HOURGLASS.stop(self._task)
+        if self._glass is not None:
+            self._glass.stop(self._task)
         self._chain.settle(self.call, refusal)
         await self._end(refusal)
         return answer
@@ -137,7 +138,8 @@ class Passage:
         if self._target.style == "plain":
             raise TypeError("a grpc.aio server needs async handlers")
         if call.patience is not None:
-            HOURGLASS.turn(self._task, call.patience)
+            self._glass = hourglass()
+            self._glass.turn(self._task, call.patience)
         CURRENT.set(call)
         return self._target
 
@@ -154,7 +156,8 @@ class Passage:
     def _model_ends(self) -> None:
         if self._in_model:
             self._in_model = False
-            self.call.model_ns += time.monotonic_ns()
+            if not self.call.closed:
+                self.call.model_ns += time.monotonic_ns()
 
     def _finish(self, target: Target, response: Any) -> bytes:
         """The bytes of a unary answer, if nothing speaks against it."""

@@ -7,12 +7,15 @@ grpc itself after the call has ended ends the process.
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from guardhouse.interceptors.call import Call, Metadata
 from guardhouse.interceptors.refusal import Refusal
 
 from .shapes import handler_refusal, without_credentials
+
+LOG = logging.getLogger("guardhouse")
 
 
 class Said:
@@ -36,8 +39,28 @@ class Said:
         refusal = handler_refusal(code, details)
         self.code, self.details = refusal.code, refusal.words
         if trailing and refusal.reason == "HANDLER":
-            self.trailing = tuple(trailing)
+            self.trailing = pairs(trailing)
         return refusal
+
+
+def pairs(metadata: Any) -> Metadata:
+    """Those items of *metadata* that are a key and its text or bytes; the others are logged, not sent.
+
+    Whatever a service hands over here is looked at once the call is settled: it must not raise then.
+    """
+    found = []
+    for item in metadata:
+        if isinstance(item, tuple) and len(item) == 2 and _is_pair(*item):
+            found.append((item[0], item[1]))
+        else:
+            LOG.error(
+                "trailing metadata of type %s is no pair of texts, and was not sent", type(item).__name__
+            )
+    return tuple(found)
+
+
+def _is_pair(key: object, value: object) -> bool:
+    return isinstance(key, str) and isinstance(value, str | bytes)
 
 
 class ServiceContext:
@@ -71,7 +94,7 @@ class ServiceContext:
 
     def set_trailing_metadata(self, trailing_metadata: Any) -> None:
         """The service's own trailing metadata; what the chain adds comes with it."""
-        self._said.trailing = tuple(trailing_metadata or ())
+        self._said.trailing = pairs(trailing_metadata or ())
 
     def trailing_metadata(self) -> Metadata:
         """What the service has set."""

@@ -49,8 +49,12 @@ class CallableModel:
     async def _run_here(self, arguments: Mapping[str, Any]) -> object:
         try:
             return await self.run(**arguments)
-        except SystemExit as error:  # would end the server
-            raise ModelBroken("the model raised SystemExit") from error
+        except (
+            SystemExit,
+            KeyboardInterrupt,
+            GeneratorExit,
+        ) as error:  # would end the server, or hang its caller
+            raise ModelBroken(f"the model raised {type(error).__name__}") from error
 
     def close(self) -> None:
         """Call the object's own `close`, if it has one."""
