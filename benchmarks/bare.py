@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import signal
 import sys
 from pathlib import Path
 
@@ -15,6 +13,7 @@ import grpc.aio
 import uvloop
 
 from .echo import handler
+from .until import until_told
 
 
 async def main(folder: Path) -> None:
@@ -28,12 +27,7 @@ async def main(folder: Path) -> None:
     )
     server.add_generic_rpc_handlers((generic,))
     port = server.add_secure_port("127.0.0.1:0", credentials)
-    await server.start()
-    print(port, flush=True)
-    stop = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    await stop.wait()
-    await server.stop(1)
+    await until_told(server, port)
 
 
 if __name__ == "__main__":

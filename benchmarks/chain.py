@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import signal
 import sys
 import tempfile
 from dataclasses import replace
@@ -21,6 +19,7 @@ from guardhouse.server.config import load
 from guardhouse.server.transport import credentials, options
 
 from .echo import INFER, handler
+from .until import until_told
 
 
 async def main(folder: Path) -> None:
@@ -32,12 +31,7 @@ async def main(folder: Path) -> None:
             server = grpc.aio.server(options=options(config.server))
             server.add_generic_rpc_handlers((Guarded(parts.chain, {INFER: handler()}),))
             port = server.add_secure_port("127.0.0.1:0", credentials(config.tls))
-            await server.start()
-            print(port, flush=True)
-            stop = asyncio.Event()
-            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-            await stop.wait()
-            await server.stop(1)
+            await until_told(server, port)
 
 
 if __name__ == "__main__":

@@ -126,13 +126,14 @@ async def test_no_exception_of_a_model_stops_the_server_or_hangs_its_caller(
         await asyncio.wait_for(ask(loaded), 60)
 
 
-async def test_an_async_model_cannot_exit_the_server() -> None:
-    """SystemExit from a model on the loop comes back as `ModelBroken` too."""
+@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt, GeneratorExit])
+async def test_an_async_model_cannot_exit_the_server(kind: type[BaseException]) -> None:
+    """What would end the loop, or leave the caller waiting, comes back from a model as `ModelBroken` too."""
 
     async def leaves(x: Any) -> Any:
-        sys.exit(1)
+        raise kind
 
-    with pytest.raises(ModelBroken, match="SystemExit"):
+    with pytest.raises(ModelBroken, match=kind.__name__):
         await ask(declared(leaves, None))
 
 

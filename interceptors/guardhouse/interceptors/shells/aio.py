@@ -23,7 +23,7 @@ from guardhouse.interceptors.refusal import Refusal
 
 from .hourglass import Hourglass, hourglass
 from .service_context import Said, ServiceContext
-from .shapes import Target, Targets, cut_off, late, overdue, parse, render, target, trailers
+from .shapes import Target, Targets, cut_off, late, overdue, parse, render, renew, target, trailers
 
 END = grpc.aio.EOF
 ENDING = (KeyboardInterrupt, GeneratorExit)  # the process or its loop is ending, not the call
@@ -265,12 +265,6 @@ class StreamingPassage(Passage):
 
     __slots__ = ()
     response_streaming = True
-
-
-def renew(call: Call) -> None:
-    """Tell the guards what time it is."""
-    call.now = time.monotonic()
-    call.wall = time.time()
 
 
 def begin(chain: Chain, details: Any) -> tuple[Call, asyncio.Task[Any]]:

@@ -19,7 +19,7 @@ from guardhouse.interceptors.chain import Chain, failed, verdict
 from guardhouse.interceptors.refusal import Refusal
 
 from .service_context import Said, ServiceContext
-from .shapes import Target, Targets, cut_off, late, overdue, parse, render, trailers
+from .shapes import Target, Targets, cut_off, late, overdue, parse, render, renew, trailers
 
 ENDING = (KeyboardInterrupt, GeneratorExit)  # the process or the generator is ending, not the call
 GRACE = 0.05  # seconds for grpc to say that a call it has cut off is over
@@ -232,12 +232,6 @@ class Passage:
         self._ended.wait(GRACE)
         self.stopped = cut_off(self._go_on())
         return self.stopped
-
-
-def renew(call: Call) -> None:
-    """Tell the guards what time it is."""
-    call.now = time.monotonic()
-    call.wall = time.time()
 
 
 class _Interceptor(grpc.ServerInterceptor):
