@@ -19,11 +19,11 @@ T = TypeVar("T")
 Array = np.ndarray[Any, np.dtype[Any]]
 Parameters = Mapping[str, bool | int | float | str]
 
+# What would end the server, or leave a caller without an answer, wherever a model raises it.
+LEAVING = (SystemExit, KeyboardInterrupt, GeneratorExit)
 # What, raised by a model's thread, would stop the event loop, or leave its caller waiting for ever.
 _UNCARRIABLE = (
-    SystemExit,
-    KeyboardInterrupt,
-    GeneratorExit,
+    *LEAVING,
     StopIteration,
     asyncio.CancelledError,
     concurrent.futures.CancelledError,

@@ -12,7 +12,7 @@ from typing import Any
 
 from guardhouse.interceptors.validation.signature import Signature
 
-from .base import Array, ModelBroken, ModelLoadError, Parameters, beside, named
+from .base import LEAVING, Array, ModelBroken, ModelLoadError, Parameters, beside, named
 
 REFERENCE = "write python: package.module:object"
 DECLARE = "put @model(inputs={...}, outputs={...}) on it (from guardhouse.server import model)"
@@ -49,11 +49,7 @@ class CallableModel:
     async def _run_here(self, arguments: Mapping[str, Any]) -> object:
         try:
             return await self.run(**arguments)
-        except (
-            SystemExit,
-            KeyboardInterrupt,
-            GeneratorExit,
-        ) as error:  # would end the server, or hang its caller
+        except LEAVING as error:
             raise ModelBroken(f"the model raised {type(error).__name__}") from error
 
     def close(self) -> None:
