@@ -16,7 +16,7 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
 from guardhouse.interceptors import Call
 from guardhouse.interceptors.record.export import Exporter
-from guardhouse.interceptors.record.spans import SCHEMA_URL, SpanWriter
+from guardhouse.interceptors.record.spans import SCHEMA_URL, Spans
 
 Response = trace_service_pb2.ExportTraceServiceResponse
 RESOURCE = Resource()
@@ -65,8 +65,8 @@ def _exporter(collector: Any, **options: Any) -> Exporter:
 
 
 def _span(number: int) -> bytes:
-    call = Call("/s/m", (), True, 1, 1, status=Code.OK, trace_id=number + 1, span_id=number + 1)
-    return SpanWriter().write(call, 2)
+    call = Call("/s/m", (), True, 1, 1, ended_ns=2, status=Code.OK, trace_id=number + 1, span_id=number + 1)
+    return Spans(print).write(call)
 
 
 def _until(done: Callable[[], bool]) -> None:
@@ -78,7 +78,7 @@ def _until(done: Callable[[], bool]) -> None:
 
 def _send(exporter: Exporter, count: int) -> None:
     for number in range(count):
-        exporter.export(_span(number))
+        exporter.export(_span(number), 1)
 
 
 def _accounted(exporter: Exporter) -> int:
@@ -117,7 +117,7 @@ def test_close_sends_what_is_queued(collector: Collector) -> None:
     _send(exporter, 120)
     exporter.close()
     exporter.close()
-    exporter.export(_span(0))
+    exporter.export(_span(0), 1)
 
     assert sum(collector.sizes) == 120
     assert (exporter.sent, exporter.lost, exporter.queued) == (120, 1, 0)
@@ -246,7 +246,7 @@ def test_many_threads_lose_nothing_uncounted(collector: Collector) -> None:
 
     def send() -> None:
         for number in range(1000):
-            exporter.export(_span(number))
+            exporter.export(_span(number), 1)
 
     threads = [threading.Thread(target=send) for _ in range(8)]
     for thread in threads:

@@ -92,7 +92,7 @@ def test_the_order_of_the_guards(folder: Folder) -> None:
     with guard(**folder.settings(more=[Mine()])) as chain:
         names = [type(each).__name__ for each in chain.guards]
     assert names == [
-        *("UnderWay", "Beside", "Deadline", "Identity", "Tokens", "MethodAuthorization"),
+        *("UnderWay", "Record", "Deadline", "Identity", "Tokens", "MethodAuthorization"),
         *("RateLimit", "Mine", "Validation", "ModelAuthorization"),
     ]
 

@@ -10,7 +10,9 @@ from grpc import StatusCode as Code
 from opentelemetry.proto.trace.v1.trace_pb2 import ScopeSpans
 
 from guardhouse.interceptors import Call, Chain, Guard, Principal, Refusal, Stage
-from guardhouse.interceptors.record import Record, entry
+from guardhouse.interceptors.record import Record
+from guardhouse.interceptors.record.lines import Lines, entry
+from guardhouse.interceptors.record.spans import Spans
 
 from .serving import COLOURS, SHAPES, Token, serving
 
@@ -19,7 +21,6 @@ class Pages:
     """A book in memory."""
 
     def __init__(self, fails: bool = False) -> None:
-        self.healthy = True
         self.lines: list[dict[str, object]] = []
         self._fails = fails
 
@@ -37,12 +38,13 @@ def _settled(refusal: Refusal | None = None) -> Call:
     call.metadata = (("authorization", "Bearer secret"), ("x", "secret"))
     call.model, call.version, call.rule, call.model_ns = "digits", "1", "r", 300_000
     Chain().settle(call, refusal)
+    call.ended_ns = 3_000_000
     return call
 
 
 def test_a_line_of_an_allowed_call() -> None:
     """Who asked what, when, from where, how it was decided and what it cost; times are microseconds."""
-    assert entry(_settled(), 3_000_000) == {
+    assert entry(_settled()) == {
         "kind": "query",
         "time": "2023-11-14T22:13:20.123456Z",
         "call": "00000000000000cd",
@@ -57,22 +59,26 @@ def test_a_line_of_an_allowed_call() -> None:
         "roles": (),
         "peer": "ipv4:127.0.0.1:1",
         "status": "OK",
+        "guard": "",
         "reason": "",
         "note": "",
         "rule": "r",
+        "units": 0,
         "requests": 0,
         "responses": 0,
         "request_bytes": 0,
         "response_bytes": 0,
         "chain_us": 1700,
+        "queue_us": 0,
         "model_us": 300,
         "total_us": 2000,
+        "capture": "",
     }
 
 
 def test_a_line_of_a_refused_call() -> None:
     """Reason and note are there; credentials, claims and metadata are not."""
-    line = entry(_settled(Refusal("MODEL_DENIED", "no rule")), 3_000_000)
+    line = entry(_settled(Refusal("MODEL_DENIED", "no rule")))
 
     assert (line["status"], line["reason"], line["note"]) == ("PERMISSION_DENIED", "MODEL_DENIED", "no rule")
     assert "secret" not in json.dumps(line)
@@ -80,21 +86,20 @@ def test_a_line_of_a_refused_call() -> None:
 
 def test_a_book_that_cannot_take_lines_closes_the_door() -> None:
     """A call that could not be recorded is refused before anybody works for it, and may come back."""
-    pages = Pages()
-    pages.healthy = False
     with pytest.raises(Refusal) as refused:
-        Record(pages).admit(_settled())
+        Record(healthy=lambda: False).admit(_settled())
 
     assert (refused.value.reason, refused.value.retry_after) == ("LEDGER_UNAVAILABLE", 1.0)
-    Record(None).admit(_settled())
+    Record().admit(_settled())
 
 
 def test_a_line_that_fails_does_not_cost_the_span() -> None:
     """The trace still shows a call whose line could not be written."""
-    spans: list[bytes] = []
-    Chain(Record(Pages(fails=True), spans.append)).settle(_settled_open(), None)
+    spans: list[int] = []
+    record = Record(Lines(Pages(fails=True)), Spans(lambda _raw, count: spans.append(count)))
+    Chain(record).settle(_settled_open(), None)
 
-    assert len(spans) == 1
+    assert spans == [1]
 
 
 def _settled_open() -> Call:
@@ -117,14 +122,16 @@ class Denies(Guard):
 async def test_calls_are_lines_are_spans(colour: str) -> None:
     """Calls of all shapes and outcomes: as many lines and spans as calls, one by one the same."""
     pages, spans, outcomes = Pages(), list[bytes](), list[tuple[str | None, Code]]()
-    chain = Chain(Record(pages, spans.append), Token(), Denies())
+    record = Record(Lines(pages), Spans(lambda raw, _count: spans.append(raw)))
+    chain = Chain(record, Token(), Denies())
     async with serving(colour, chain) as served:
         for shape in SHAPES:
             for message in (b"good", b"bad"):
                 for metadata in ((), (("authorization", "x"),)):
                     outcome = await served.ask(shape, message, metadata=metadata)
                     outcomes.append((outcome.trailer("guardhouse-trace-id"), outcome.code))
-    written = [ScopeSpans.FromString(raw).spans[0] for raw in spans]
+        record.flush()
+    written = [span for raw in spans for span in ScopeSpans.FromString(raw).spans]
 
     assert len(outcomes) == len(pages.lines) == len(written) == 16
     lines = [(line["trace"], line["status"]) for line in pages.lines]

@@ -19,7 +19,7 @@ from opentelemetry.trace.status import Status as SdkStatus
 from opentelemetry.trace.status import StatusCode as SdkCode
 
 from guardhouse.interceptors import Call, Principal, Refusal
-from guardhouse.interceptors.record.spans import ERRORS, SpanWriter, caller_context, peer_address
+from guardhouse.interceptors.record.spans import ERRORS, Spans, caller_context, peer_address
 
 METHOD = "/inference.GRPCInferenceService/ModelInfer"
 PARENT = "00-" + "ab" * 16 + "-" + "cd" * 8 + "-01"
@@ -34,8 +34,9 @@ def _call(status: Code = Code.OK, reason: str = "", **facts: Any) -> Call:
     return call
 
 
-def _read(call: Call, writer: SpanWriter | None = None) -> Span:
-    raw = (writer or SpanWriter()).write(call, call.opened_ns + 2_500_000)
+def _read(call: Call, writer: Spans | None = None) -> Span:
+    call.ended_ns = call.opened_ns + 2_500_000
+    raw = (writer or Spans(print)).write(call)
     (span,) = ScopeSpans.FromString(raw).spans
     return span
 
@@ -125,7 +126,7 @@ def test_which_statuses_are_errors(status: Code) -> None:
 
 def test_an_unknown_method() -> None:
     """Its path is a stranger's text: kept short, out of the name, and out of memory."""
-    writer = SpanWriter()
+    writer = Spans(print)
     for number in range(50):
         path = f"/{number}" + "x" * 8000
         span = _read(_call(Code.UNIMPLEMENTED, "METHOD_UNKNOWN", known=False, method=path), writer)
@@ -138,7 +139,7 @@ def test_an_unknown_method() -> None:
 
 def test_kept_bytes_are_right_for_every_call() -> None:
     """What calls have in common is reused, and nothing is taken for common that is not."""
-    writer = SpanWriter()
+    writer = Spans(print)
     one, other = Principal("a"), Principal("a", proofs=("jwt",))
     variants: list[dict[str, Any]] = [
         {},

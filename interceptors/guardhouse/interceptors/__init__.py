@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from .policy.authorization import MethodAuthorization, ModelAuthorization
     from .rate import RateLimit
     from .record import Record
-    from .record.beside import Beside
     from .record.collector import exporter_to
     from .record.export import Exporter
     from .shells.threaded import sync
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "REASONS",
-    "Beside",
     "Call",
     "Chain",
     "Deadline",
@@ -69,7 +67,6 @@ __all__ = [
 
 # Read when they are first asked for: a chain of one guard need not load cryptography, numpy and YAML.
 _LATER = {
-    "Beside": "record.beside",
     "Deadline": "deadline",
     "Exporter": "record.export",
     "Identity": "identity",

@@ -79,7 +79,10 @@ class Call:
     responses: int = 0
     request_bytes: int = 0
     response_bytes: int = 0
+    units: int = 0  # what the call was charged: one for each message that a limit let through
+    queue_ns: int = 0  # time the model's work waited for a free worker; not part of `model_ns`
     model_ns: int = 0  # time spent in the handler behind the chain
+    capture: str = ""  # where inputs and outputs were kept, if the owner asked for that
     trailers: list[tuple[str, str | bytes]] = field(default_factory=list)
     trace_id: int = 0  # 128 bits, never 0 once opened by a record
     span_id: int = 0  # 64 bits; also the error id that a caller may quote

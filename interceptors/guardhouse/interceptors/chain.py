@@ -67,6 +67,12 @@ def _verbs(guards: Iterable[Guard], verb: str) -> tuple[Callable[..., Any], ...]
     return verbs
 
 
+def _said_by(verb: Any, refusal: Refusal) -> Refusal:
+    """*refusal*, with the stage of the guard whose *verb* raised it."""
+    refusal.guard = verb.__self__.stage.name.lower()
+    return refusal
+
+
 class Chain:
     """Guards in order. Its verbs run theirs; a verb that a guard leaves alone costs nothing.
 
@@ -116,17 +122,26 @@ class Chain:
     def admit(self, call: Call) -> None:
         """Run every guard's `admit`; the first `Refusal` ends it."""
         for admit in self._admits:
-            admit(call)
+            try:
+                admit(call)
+            except Refusal as refusal:
+                raise _said_by(admit, refusal) from None
 
     def inspect(self, call: Call, request: Any) -> None:
         """Run every guard's `inspect`; the first `Refusal` ends it."""
         for inspect in self._inspects:
-            inspect(call, request)
+            try:
+                inspect(call, request)
+            except Refusal as refusal:
+                raise _said_by(inspect, refusal) from None
 
     def release(self, call: Call, response: Any) -> Any:
         """Pass *response* through every guard's `release`, innermost first."""
         for release in self._releases:
-            response = release(call, response)
+            try:
+                response = release(call, response)
+            except Refusal as refusal:
+                raise _said_by(release, refusal) from None
         return response
 
     def settle(self, call: Call, refusal: Refusal | None) -> None:

@@ -14,9 +14,10 @@ from .ledger import Ledger
 from .policy import Policy
 from .policy.authorization import MethodAuthorization, ModelAuthorization
 from .rate import RateLimit
-from .record import Record
-from .record.beside import Beside
+from .record import Record, Sink
 from .record.collector import exporter_to
+from .record.lines import Lines
+from .record.spans import Spans
 from .tokens import Tokens
 from .tokens.issuers import IssuerKeys
 from .tokens.jwk import parse
@@ -113,15 +114,19 @@ def guard(
         yield chain
 
 
-def _record(ledger: str | Path | None, spans: str | None, service: str, stack: ExitStack) -> Beside:
+def _record(ledger: str | Path | None, spans: str | None, service: str, stack: ExitStack) -> Record:
     """The outermost guard, and behind it where lines and spans go."""
-    exporter = exporter_to(spans, service) if spans is not None else None
-    if exporter is not None:
+    sinks: list[Sink] = []
+    if spans is not None:
+        exporter = exporter_to(spans, service)
         stack.callback(exporter.close)
-    book = Ledger(Path(ledger)) if ledger is not None else None
-    if book is not None:
+        sinks.append(Spans(exporter.export))
+    if ledger is None:
+        record = Record(*sinks)
+    else:
+        book = Ledger(Path(ledger))
         stack.callback(book.close)
-    record = Beside(Record(book, exporter.export if exporter else None))
+        record = Record(Lines(book), *sinks, healthy=lambda: book.healthy)
     stack.callback(record.flush)
     return record
 

@@ -93,6 +93,7 @@ class Refusal(Exception):  # noqa: N818 - a refusal is a decision, not a defect
         answer = REASONS[reason]
         super().__init__(note or answer.words)
         self.reason = reason
+        self.guard = ""  # the stage of the guard that refused, in lower case; the chain fills it in
         self.code = code or answer.code
         self.words = sentence(f"{answer.words}: {say}") if say else answer.words
         self.note = note

@@ -59,7 +59,8 @@ class Exporter:
     ) -> None:
         self.sent = 0
         self.lost = 0
-        self._queue: deque[bytes] = deque()
+        self._queue: deque[tuple[bytes, int]] = deque()
+        self._queued = 0
         self._room = queue
         self._batch = batch
         self._delay = delay
@@ -78,19 +79,31 @@ class Exporter:
         self._thread = threading.Thread(target=self._run, name="guardhouse-export", daemon=True)
         self._thread.start()
 
-    def export(self, span: bytes) -> None:
-        """Queue one span, encoded as a `ScopeSpans.spans` field. Never waits."""
-        if len(self._queue) >= self._room or self._closed.is_set():
-            self._lose(1)
+    def export(self, spans: bytes, count: int) -> None:
+        """Queue *count* spans, encoded as concatenated `ScopeSpans.spans` fields. Never waits."""
+        if self._closed.is_set() or self._queued + count > self._room:
+            self._lose(count)
             return
-        self._queue.append(span)
-        if len(self._queue) >= self._batch and not self._full.is_set():
+        with self._count:
+            self._queue.append((spans, count))
+            self._queued += count
+        if self._queued >= self._batch and not self._full.is_set():
             self._full.set()
 
     @property
     def queued(self) -> int:
         """Spans waiting to be sent."""
-        return len(self._queue)
+        return self._queued
+
+    def _take(self) -> list[tuple[bytes, int]]:
+        """What goes into the next request: about a batch."""
+        taken, spans = [], 0
+        with self._count:
+            while self._queue and spans < self._batch:
+                taken.append(self._queue.popleft())
+                spans += taken[-1][1]
+            self._queued -= spans
+        return taken
 
     def close(self, grace: float = 5.0) -> None:
         """Send what is queued, for at most *grace* seconds; the rest is lost, and counted."""
@@ -102,8 +115,10 @@ class Exporter:
         self._thread.join(grace)
         self._channel.close()  # ends a request that is still under way
         self._thread.join(1.0)
-        self._lose(len(self._queue))
-        self._queue.clear()
+        with self._count:
+            left, self._queued = self._queued, 0
+            self._queue.clear()
+        self._lose(left)
         if self.lost:
             LOG.warning("%d spans were lost, %d sent", self.lost, self.sent)
 
@@ -117,11 +132,12 @@ class Exporter:
             if not self._closed.is_set():
                 self._full.clear()
             while self._queue:
-                self._deliver([self._queue.popleft() for _ in range(min(self._batch, len(self._queue)))])
-                if len(self._queue) < self._batch and not self._closed.is_set():
+                taken = self._take()
+                self._deliver([spans for spans, _ in taken], sum(count for _, count in taken))
+                if self._queued < self._batch and not self._closed.is_set():
                     break
 
-    def _deliver(self, spans: list[bytes]) -> None:
+    def _deliver(self, spans: list[bytes], count: int) -> None:
         """Send one batch, again and again while the collector may yet take it."""
         request = self._request(spans)
         pause = 0.2
@@ -135,16 +151,16 @@ class Exporter:
                 break
             except grpc.RpcError as error:
                 if error.code() not in RETRYABLE:
-                    LOG.warning("the collector refused %d spans: %s", len(spans), error.code().name)
+                    LOG.warning("the collector refused %d spans: %s", count, error.code().name)
                     break
                 self._rest(pause)
                 pause = min(pause * 2, 5.0)
             else:
-                rejected = min(_rejected(answer), len(spans))
+                rejected = min(_rejected(answer), count)
                 self._lose(rejected)
-                self.sent += len(spans) - rejected
+                self.sent += count - rejected
                 return
-        self._lose(len(spans))
+        self._lose(count)
 
     def _rest(self, seconds: float) -> None:
         """Wait before the next try: until somebody closes us, or for as long as they still let us try."""

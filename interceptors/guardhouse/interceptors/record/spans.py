@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Final
 
@@ -51,20 +52,24 @@ def caller_context(call: Call) -> tuple[bytes, bytes, int] | None:
     return bytes.fromhex(found[1]), bytes.fromhex(found[2]), int(found[3], 16)
 
 
-class SpanWriter:
-    """Writes spans; keeps the bytes that calls have in common."""
+class Spans:
+    """The trace as a sink. Keeps the bytes that calls have in common.
 
-    def __init__(self) -> None:
+    Args:
+        export: Takes spans as concatenated `ScopeSpans.spans` fields, and how many they are; never waits.
+    """
+
+    def __init__(self, export: Callable[[bytes, int], None]) -> None:
+        self._export = export
         self._kept: Bounded[tuple[object, ...], bytes] = Bounded(8192)
 
-    def write(self, call: Call, ended_ns: int) -> bytes:
-        """The span of a settled *call* as one `ScopeSpans.spans` field.
+    def take(self, calls: Sequence[Call]) -> None:
+        """Export a span for each of settled *calls*."""
+        self._export(b"".join(map(self.write, calls)), len(calls))
 
-        Args:
-            call: The call; its `status` is set.
-            ended_ns: The monotonic clock when it ended, in nanoseconds.
-        """
-        took = ended_ns - call.opened_ns
+    def write(self, call: Call) -> bytes:
+        """The span of a settled *call* as one `ScopeSpans.spans` field."""
+        took = call.ended_ns - call.opened_ns
         span = b"".join(
             (
                 b"\n\x10",
