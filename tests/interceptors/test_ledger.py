@@ -230,7 +230,9 @@ async def test_under_load_an_fsync_serves_a_group(folder: Path) -> None:
     assert verdict_of(folder).count == 64 * 20 + 3
 
 
-@pytest.mark.parametrize(("since", "now", "rest"), [(10.0, 10.0, 0.05), (10.0, 10.02, 0.03), (10.0, 10.2, 0.0)])
+@pytest.mark.parametrize(
+    ("since", "now", "rest"), [(10.0, 10.0, 0.05), (10.0, 10.02, 0.03), (10.0, 10.2, 0.0)]
+)
 def test_a_group_is_written_a_fixed_time_after_its_first_line(since: float, now: float, rest: float) -> None:
     """A group gathers from its first line on, also while the group before it is being synced."""
     assert remaining(since, 0.05, now) == pytest.approx(rest)

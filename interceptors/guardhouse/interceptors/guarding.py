@@ -53,7 +53,7 @@ def _anything(_model: str, _version: str) -> bool:
 def guard(
     *,
     policy: Policy | str | Path,
-    ledger: str | Path | None,
+    ledger: Ledger | str | Path | None,
     issuers: Sequence[Issuer] = (),
     api_keys: str | Path | None = None,
     tokens: bool = True,
@@ -73,7 +73,8 @@ def guard(
 
     Args:
         policy: Who may call what, and what is open to all; a policy, or the path of its file.
-        ledger: The folder for the line of every call; None keeps none.
+        ledger: Takes the line of every call, and is closed at the end: an open ledger, or the folder for a
+            plain one; None keeps none.
         issuers: Whose tokens are accepted.
         api_keys: The store of API keys that are accepted: a file that `guardhouse key create` made.
         tokens: Whether a call without a token or an API key is refused.
@@ -114,7 +115,7 @@ def guard(
         yield chain
 
 
-def _record(ledger: str | Path | None, spans: str | None, service: str, stack: ExitStack) -> Record:
+def _record(ledger: Ledger | str | Path | None, spans: str | None, service: str, stack: ExitStack) -> Record:
     """The outermost guard, and behind it where lines and spans go."""
     sinks: list[Sink] = []
     if spans is not None:
@@ -124,7 +125,7 @@ def _record(ledger: str | Path | None, spans: str | None, service: str, stack: E
     if ledger is None:
         record = Record(*sinks)
     else:
-        book = Ledger(Path(ledger))
+        book = ledger if isinstance(ledger, Ledger) else Ledger(Path(ledger))
         stack.callback(book.close)
         record = Record(Lines(book), *sinks, healthy=lambda: book.healthy)
     stack.callback(record.flush)

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
-from guardhouse.interceptors import Chain, Policy, RateLimit
+from guardhouse.interceptors import Chain, Ledger, Policy, RateLimit
 from guardhouse.interceptors.guarding import Issuer, guard, key_file_problem
+from guardhouse.interceptors.ledger.keys import Signer, secret_in
+from guardhouse.interceptors.ledger.rotation import Limits
 
-from .config import Config, ConfigError, Model
+from .config import Audit, Config, ConfigError, Model
 from .models import Models, Source
 
 
@@ -38,9 +41,10 @@ def assembled(config: Config) -> Iterator[Parts]:
     issuers = [Issuer(each.issuer, each.audience, each.jwks, each.algorithms) for each in named]
     with (
         closing(Models.load(map(_source, config.models), threads=config.server.threads)) as models,
+        closing(_ledger(config.audit)) as ledger,
         guard(
             policy=policy,
-            ledger=config.audit.path,
+            ledger=ledger,
             issuers=issuers,
             api_keys=config.tokens.api_keys,
             tokens=config.tokens.required,
@@ -52,6 +56,18 @@ def assembled(config: Config) -> Iterator[Parts]:
         ) as chain,
     ):
         yield Parts(chain, policy, models, rate)
+
+
+def _ledger(audit: Audit) -> Ledger:
+    key = secret_in(audit.key) if isinstance(audit.key, Path) else audit.key
+    return Ledger(
+        audit.path,
+        durability=audit.durability,
+        key=key or b"",
+        signer=Signer.load(audit.signing_key) if audit.signing_key else None,
+        anchor=audit.anchor,
+        rotation=Limits(audit.rotate_size, audit.rotate_age),
+    )
 
 
 def _source(model: Model) -> Source:
