@@ -68,7 +68,7 @@ while True:
 
 
 def test_a_killed_writer_loses_no_line_that_was_on_disk(tmp_path: Path) -> None:
-    """After kill -9 every line said to be durable is there; the next start says so, and goes on with the chain."""
+    """After kill -9 every line said to be durable is there; the next start goes on, and says so."""
     told = 0
     with python(KILLED, str(tmp_path)) as process:
         assert process.stdout

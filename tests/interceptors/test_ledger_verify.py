@@ -17,7 +17,6 @@ from guardhouse.interceptors.ledger.chain import (
     digest_by,
     encode,
     gap,
-    start,
 )
 from guardhouse.interceptors.ledger.chain import genesis as genesis_of
 from guardhouse.interceptors.ledger.verify import read_lines, verify

@@ -95,7 +95,7 @@ def _by(read: Callable[[Path], object]) -> Callable[[Path], object]:
 
 
 def _check_anchor(path: Path) -> None:
-    """Its folder is there: it stands elsewhere on purpose, and to make one could hide that a disk is missing."""
+    """Its folder is there: it stands elsewhere on purpose, and making one could hide a missing disk."""
     if not path.parent.is_dir():
         raise Unusable(f"has no folder to stand in; make {path.parent}, or write another path")
     _check_folder(path.parent)

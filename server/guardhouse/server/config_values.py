@@ -98,12 +98,11 @@ def store(text: str) -> str:
 
 
 def ledger_key(folder: Path) -> Callable[[Node], bytes | Path]:
-    """A reader of a secret: `${NAME}` alone is one, all else the path of its file, a relative one from *folder*."""
+    """A reader of a secret: `${NAME}` alone is one, all else the path of its file, relative from *folder*."""
 
     def read(node: Node) -> bytes | Path:
-        path = folder / text_of(node)
         if not re.fullmatch(r"\$\{\w+\}", node.raw):
-            return path
+            return folder / text_of(node)
         try:
             return secret(node.text.encode())
         except ValueError as error:

@@ -4,10 +4,10 @@
     sequence = ledger.append({"kind": "query", ...})
     await ledger.committed(sequence)
 
-What a line is, is in `chain`; how files are checked, in `verify`. One process writes one folder: the newest lines
-are in ``ledger.jsonl``, earlier ones in files set aside. Entries are never dropped silently: while the disk
-refuses them they are kept in memory and ``healthy`` is False; past ``limit_bytes``, `append` raises; and what was
-lost is told by an entry of kind ``gap``.
+What a line is, is in `chain`; how files are checked, in `verify`. One process writes one folder: the newest
+lines are in ``ledger.jsonl``, earlier ones in files set aside. Entries are never dropped silently: while the
+disk refuses them they are kept in memory and ``healthy`` is False; past ``limit_bytes``, `append` raises; and
+what was lost is told by an entry of kind ``gap``.
 """
 
 import atexit
@@ -55,10 +55,11 @@ class LedgerWriteError(LedgerError):
 class Ledger:
     """Open, or create, the ledger in *folder*. Raises LedgerError, in one line, where that cannot be done.
 
-    *durability* "buffered": on disk *flush_seconds* and one fsync after `append`; "strict": at once, in groups.
+    *durability* "buffered": on disk *flush_seconds* and one fsync after `append`, or after the write that was
+    under way then; "strict": at once, in groups.
     *key*: the secret of an HMAC-SHA256 chain, at least 32 bytes; b"" for a plain SHA-256 chain.
     *signer*: signs a checkpoint every 10,000 lines, every minute, at the start and at `close`.
-    *anchor*: a file outside of *folder* that is given the head every second; a ledger behind it is not opened.
+    *anchor*: a file outside that is given the head every second; a ledger that is behind it is not opened.
     *rotation*: how large and old a file may become.
     *limit_bytes*: lines waiting in memory. *stall_seconds*: a write that takes longer is trouble.
     *clock* gives seconds since the epoch; *fsync* takes a file descriptor.
@@ -105,7 +106,7 @@ class Ledger:
         return self._queue.put((encode(entry),))
 
     def append_many(self, bodies: Sequence[bytes]) -> int:
-        """The same for many: *bodies* as `chain.encode` makes them. The last one's number. All are taken or none."""
+        """The same for many, all or none: *bodies* as `chain.encode` makes them. The last one's number."""
         return self._queue.put(bodies)
 
     @property
@@ -141,7 +142,7 @@ class Ledger:
 
     @property
     def head(self) -> Link:
-        """The newest line on disk: number and hash. Noted elsewhere, it shows that lines were cut off. No I/O."""
+        """The newest line on disk, number and hash: noted elsewhere, it shows what was cut off. No I/O."""
         return self._writer.landed
 
     def wait(self, sequence: int, timeout: float | None = None) -> bool:

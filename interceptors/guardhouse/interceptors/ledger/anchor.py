@@ -44,13 +44,11 @@ def write_anchor(path: Path, head: Link, fsync: Callable[[int], None]) -> None:
 
 
 def disagreement(head: Link, anchor: Link | None) -> str:
-    """What an *anchor* noted earlier has against the *head* of a ledger; "" for nothing that shows from it."""
+    """What an *anchor* noted earlier has against the *head* of a ledger; "" for nothing that shows."""
     if anchor is None or head.sequence > anchor.sequence or head == anchor:
         return ""
     if head.sequence < anchor.sequence:
-        return (
-            f"it ends at seq {head.sequence}, and its anchor says seq {anchor.sequence}: the rest was cut off"
-        )
+        return f"it ends at seq {head.sequence}, its anchor says {anchor.sequence}: the rest was cut off"
     return (
         f"its seq {head.sequence} is not the line that its anchor names: another history was put in its place"
     )

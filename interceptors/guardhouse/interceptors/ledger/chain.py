@@ -1,8 +1,8 @@
 """What a ledger line is: one entry as printable ASCII JSON, bound by hash to the line before it. No I/O here.
 
-A line is the entry's own members, then ``"seq"`` (from 1, without gaps) and ``"prev"``: in lower-case hex, the
-SHA-256 of the whole line before it, newline left out, or its HMAC-SHA256 (RFC 2104) where the chain has a
-key. The first line of a chain is the genesis entry; its ``"prev"`` is zeros.
+A line is the entry's own members, then ``"seq"`` (from 1, without gaps) and ``"prev"``: in lower-case hex,
+the SHA-256 of the whole line before it, newline left out, or its HMAC-SHA256 (RFC 2104) where the chain has
+a key. The first line of a chain is the genesis entry; its ``"prev"`` is zeros.
 """
 
 import hashlib
@@ -99,7 +99,7 @@ def rotation(scheme: Scheme, previous: str, time: str) -> dict[str, object]:
 
 
 def start(program: str, pid: int, closed: bool, time: str) -> dict[str, object]:
-    """The entry of a writer that starts. *closed*: the one before it had stopped properly, if there was one."""
+    """The entry of a writer that starts. *closed*: the one before it, if any, had stopped properly."""
     return {"kind": START_ENTRY, "time": time, "program": program, "pid": pid, "closed": closed}
 
 
@@ -131,7 +131,7 @@ def encode(entry: Mapping[str, object]) -> bytes:
 
 
 def bind(bodies: Iterable[bytes], link: Link, digest: Digest) -> tuple[list[bytes], Link]:
-    """The lines, without newlines, that carry *bodies* (as `encode` made them) and follow *link*; the last one."""
+    """The lines, without newlines, that carry *bodies* (made by `encode`) and follow *link*; the new end."""
     sequence, prev = link
     lines = []
     for body in bodies:

@@ -13,7 +13,7 @@ BLINDING: Final = frozenset({KEY_NEEDED, ANOTHER_KEY, UNKNOWN_VERSION})
 
 
 class Demands(NamedTuple):
-    """The secret of the chain, the public key of its signer (hex), and a head noted earlier; none of them is due.
+    """The secret of the chain, the public key of its signer (hex), and a head noted earlier; or less.
 
     What is given is demanded: a chain that has less is refused.
     """
@@ -24,7 +24,7 @@ class Demands(NamedTuple):
 
 
 def complaint(entry: Mapping[str, object], scheme: Scheme, demands: Demands) -> tuple[str, str] | None:
-    """What is wrong with a chain whose first *entry* names *scheme*, and why; None if it is what is demanded."""
+    """What is wrong with a chain whose first *entry* names *scheme*, and why; None for nothing."""
     if entry.get("version") != VERSION:
         return UNKNOWN_VERSION, f"this program knows version {VERSION}"
     if scheme.name not in (PLAIN, KEYED):

@@ -77,7 +77,7 @@ class LedgerFile:
         return opened
 
     def rotate(self, name: str) -> None:
-        """Set the file aside under *name*, read-only, and begin an empty one. Can be tried again if it fails."""
+        """Set the file aside under *name*, read-only, and begin an empty one. May be tried again."""
         if self.size:
             aside = self.path.with_name(name)
             if os.path.lexists(aside):
@@ -101,7 +101,9 @@ class LedgerFile:
         return os.fstat(self._descriptor).st_size == self.size
 
     def write(self, lines: Sequence[bytes]) -> bool:
-        """Add *lines*, given without newlines, and fsync. False if the file was moved meanwhile: the lines may be gone with it.
+        """Add *lines*, given without newlines, and fsync.
+
+        False if the file was moved meanwhile: the lines may be gone with it.
 
         On an OSError nothing counts as written, and what was written in part is cut off again.
         """

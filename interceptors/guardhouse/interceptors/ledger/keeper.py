@@ -1,4 +1,4 @@
-"""What a ledger writes about itself: its first and last entries, checkpoints, where a file ends, its anchor."""
+"""What a ledger writes about itself: first and last entries, checkpoints, where a file ends, its anchor."""
 
 import logging
 import os
@@ -29,7 +29,7 @@ class Turn(NamedTuple):
 
 
 class Upkeep(NamedTuple):
-    """What a ledger is to do beside writing lines. *clock*: seconds since the epoch; *fsync* takes a descriptor."""
+    """What a ledger does beside writing lines. *clock* gives seconds since the epoch."""
 
     scheme: Scheme
     signer: Signer | None

@@ -25,7 +25,7 @@ _SIGNATURE: Final = re.compile(
 
 
 def secret(content: bytes) -> bytes:
-    """The secret in *content*, without blanks and line ends around it. Raises ValueError if it is too short."""
+    """The secret in *content*, without blanks and line ends around it. Raises ValueError if too short."""
     found = content.strip()
     if not found:
         raise ValueError("is empty; put at least 32 random bytes there: openssl rand -hex 32")

@@ -9,7 +9,7 @@ from .file import LedgerError
 
 
 class LedgerFull(LedgerError):  # noqa: N818 - it names a state, as queue.Full does
-    """Too many lines wait for the disk; these entries were not taken. A later gap entry counts those refused."""
+    """Too many lines wait for the disk; these entries were not taken. A later gap entry counts them."""
 
 
 class LineQueue:
@@ -33,7 +33,7 @@ class LineQueue:
         return self._held > self._limit
 
     def put(self, bodies: Sequence[bytes]) -> int:
-        """Chain *bodies*, encoded entries; the last one's number. Raises LedgerFull, or LedgerError once closed."""
+        """Chain *bodies*, encoded entries; the last one's number. Raises LedgerFull, LedgerError."""
         with self._lock:
             if self._closed:
                 raise LedgerError("the ledger is closed")
@@ -43,7 +43,7 @@ class LineQueue:
             return self._chain(bodies)
 
     def put_own(self, make: Callable[[Link], bytes]) -> int:
-        """Chain an entry of the ledger's own, also when full or closed. *make* is given the line before it."""
+        """Chain an entry of the ledger's own, also when full or closed; *make* is given the line before."""
         with self._lock:
             return self._chain([make(self.link)])
 

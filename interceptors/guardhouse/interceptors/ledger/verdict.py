@@ -33,8 +33,11 @@ class Findings:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What `verify` found. Without an anchor, lines cut from the end do not show, nor does a change of the last
-    line: the head (hash of the last whole line) is then to be compared with one noted elsewhere."""
+    """What `verify` found.
+
+    Without an anchor, lines cut from the end do not show, nor does a change of the last line: the head (hash
+    of the last whole line) is then to be compared with one noted elsewhere.
+    """
 
     count: int  # whole ledger lines
     chain: str  # id from the genesis entry, "" where there is none

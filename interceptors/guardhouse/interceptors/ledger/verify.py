@@ -34,7 +34,7 @@ _ASIDE: Final = re.compile(r"ledger-([0-9]+)-.*")
 
 
 def verify(lines: Iterable[bytes], after: Link | None = START, demands: Demands = Demands()) -> Verdict:  # noqa: B008
-    """Walk the *lines* of one file, each with its newline as files yield them, and say what is wrong, if anything.
+    """Walk the *lines* of one file, each with its newline as files yield them, and say what is wrong.
 
     *after* is the place that the first line must follow: the start of a chain, or the end of an earlier file.
     None: wherever its rotation entry says.

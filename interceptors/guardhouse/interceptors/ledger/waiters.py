@@ -17,7 +17,7 @@ class Waiters:
         self._waiting: dict[asyncio.AbstractEventLoop, list[tuple[int, Future]]] = {}
 
     def wait(self, sequence: int, timeout: float | None) -> bool:
-        """Block a thread until line *sequence* is on disk: True. False if a try fails, or after *timeout* s."""
+        """Block until line *sequence* is on disk: True. False if a try fails, or after *timeout* s."""
         with self._changed:
             failures = self._failures
             self._changed.wait_for(lambda: self._landed >= sequence or self._failures != failures, timeout)

@@ -1,4 +1,4 @@
-"""What `guardhouse audit verify` is told of a ledger: its anchor, its signer and its key, from the command line."""
+"""What `guardhouse audit verify` is told of a ledger on the command line: its anchor, signer and key."""
 
 import os
 import re

@@ -60,7 +60,7 @@ def command(
 
 
 def _verdict(place: Path, demands: Demands) -> Verdict:
-    """The verdict on what is there. A torn end, or another set of files, may be the writer at work: look again."""
+    """The verdict on what is there. A torn end, or a file more, may be the writer at work: look again."""
     after = START if place.is_dir() else None
     for _ in range(3):
         files = ledger_files(place)
@@ -117,8 +117,8 @@ def _report(place: Path, verdict: Verdict, noted: Link | None) -> Iterator[str]:
         yield f"  signed up to seq {verdict.signed}"
     yield f"  head: seq {verdict.last}, {verdict.head}"
     if noted is None:
-        yield "  A cut at the end, or a changed last line, does not show in the files: compare this head with one"
-        yield "  that you noted elsewhere, by --anchor."
+        yield "  A cut at the end, or a changed last line, does not show in the files: give --anchor, a head"
+        yield "  that was noted elsewhere."
 
 
 def _judgement(verdict: Verdict) -> str:
