@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from guardhouse.interceptors.ledger import order
 from guardhouse.interceptors.ledger import verify as ledger_verify
 from guardhouse.interceptors.ledger.chain import (
     NO_HASH,
@@ -227,7 +228,8 @@ def test_gaps_that_the_ledger_recorded_are_told_and_are_no_fault() -> None:
 
 def test_a_line_without_end_is_read_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """A file that is one endless line is not taken into memory whole."""
-    monkeypatch.setattr(ledger_verify, "LONGEST_LINE", 8)
+    for module in (ledger_verify, order):
+        monkeypatch.setattr(module, "LONGEST_LINE", 8)
     pieces = list(read_lines(io.BytesIO(b"x" * 20)))
     assert [len(piece) for piece in pieces] == [8, 8, 4]
     assert [fault.what for fault in verify(pieces).faults] == ["not a ledger line"] * 2 + ["torn last line"]
