@@ -14,6 +14,7 @@ import orjson
 import pytest
 
 from guardhouse.interceptors.ledger import Ledger, LedgerError, LedgerFull, LedgerWriteError
+from guardhouse.interceptors.ledger.chain import encode
 from guardhouse.interceptors.ledger.verify import Verdict, verify
 
 QUERY: dict[str, object] = {"kind": "query", "model": "digits", "status": "OK"}
@@ -206,6 +207,23 @@ def test_too_many_waiting_lines_are_refused_counted_and_told(tmp_path: Path) -> 
     gap = entries_of(tmp_path)[-2]
     assert (gap["reason"], gap["entries"]) == ("entries refused", 3)
     assert verdict_of(tmp_path).intact
+
+
+def test_a_batch_that_finds_no_room_is_refused_whole_and_counted(tmp_path: Path) -> None:
+    """A batch is taken or refused as one, and each of its entries counts in the gap."""
+    disk = Disk()
+    ledger = Ledger(tmp_path, flush_seconds=0.005, fsync=disk.fsync, limit_bytes=1000)
+    disk.error = OSError(5, "Input/output error")
+    batch = [encode(QUERY)] * 20
+    last = ledger.append_many(batch)
+    with pytest.raises(LedgerFull):
+        ledger.append_many(batch)
+    assert ledger.sequence == last
+    disk.error = None
+    until(lambda: ledger.healthy and ledger.sequence == last + 1 and not ledger.lag)
+    ledger.close()
+    gap = entries_of(tmp_path)[-2]
+    assert (gap["reason"], gap["entries"]) == ("entries refused", 20)
 
 
 async def test_strict_waiters_are_told_at_the_first_failure(tmp_path: Path) -> None:

@@ -9,6 +9,9 @@ import guardhouse.interceptors
 from guardhouse.interceptors.ledger import Ledger
 from guardhouse.interceptors.ledger.verify import Verdict, verify
 
+from .ledgers import SIGNER, entries_of, files_of
+from .ledgers import verdict_of as folder_verdict
+
 QUERY: dict[str, object] = {"kind": "query", "model": "digits", "status": "OK"}
 ROOT = str(Path(next(iter(guardhouse.interceptors.__path__))).parents[1])
 
@@ -88,6 +91,38 @@ def test_a_killed_writer_loses_no_line_that_was_on_disk(tmp_path: Path) -> None:
     torn = [] if before.bad is None else ["gap"]
     assert [gap.what for gap in after.gaps] == [*torn, "start"]
     assert after.count == before.count + len(torn) + 3
+
+
+HURRIED = """
+import sys
+from pathlib import Path
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from guardhouse.interceptors.ledger import Ledger
+from guardhouse.interceptors.ledger.keys import Signer
+from guardhouse.interceptors.ledger.rotation import Limits
+signer = Signer(Ed25519PrivateKey.from_private_bytes(b"s" * 32))
+ledger = Ledger(
+    Path(sys.argv[1]), durability="strict", key=b"k" * 32, signer=signer, rotation=Limits(size=4000)
+)
+while True:
+    print(ledger.wait(ledger.append({"kind": "query", "note": "x" * 200})), flush=True)
+"""
+
+
+def test_killed_again_and_again_amid_rotation_it_stays_one_chain(tmp_path: Path) -> None:
+    """Runs that are killed while files are set aside leave, all together, one keyed and signed chain."""
+    for lines in (30, 45, 60):
+        with python(HURRIED, str(tmp_path)) as process:
+            assert process.stdout
+            for _ in range(lines):
+                assert process.stdout.readline() == "True\n"
+            process.kill()
+    Ledger(tmp_path, key=b"k" * 32, signer=SIGNER).close()
+    verdict = folder_verdict(tmp_path, key=b"k" * 32, signer=SIGNER.public)
+    assert verdict.intact
+    assert [gap.what for gap in verdict.gaps if gap.what == "start"] == ["start"] * 3
+    assert sum(entry["kind"] == "query" for entry in entries_of(tmp_path)) >= 135
+    assert len(files_of(tmp_path)) > 5
 
 
 LEFT = """
