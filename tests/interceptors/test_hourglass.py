@@ -67,10 +67,11 @@ async def test_a_task_that_swallows_its_end_is_told_again():
     assert told == 2
 
 
-async def test_a_task_whose_call_was_closed_in_time_is_left_alone():
-    """What a task does after its call was settled is its own affair."""
+async def test_a_task_whose_call_ended_in_time_is_left_alone():
+    """What is taken out of the glass is not cancelled, and not kept."""
     task = asyncio.create_task(asyncio.sleep(0.4))
-    _watch(task, 0.1).closed = True
+    call = Call("/s/m", (), True, 0, time.monotonic_ns(), patience=0.1)
+    del watch(call, task)[call]
     await task
 
     assert not task.cancelled()

@@ -13,7 +13,7 @@ from typing import Any
 
 from grpc import StatusCode
 
-from .call import Call, Metadata
+from .call import NOTHING_KNOWN, Call, Metadata
 from .refusal import Refusal
 
 LOG = logging.getLogger("guardhouse")
@@ -189,6 +189,7 @@ class Chain:
                 settle(call)
             except Exception:
                 LOG.exception("a guard failed to settle call %016x", call.span_id)
+        call.auth, call.metadata = NOTHING_KNOWN, tuple(kv for kv in call.metadata if kv[0] == "traceparent")
 
     def end(self) -> None:
         """Settle every call that is under way, and admit no other: whatever comes yet, this is their record.

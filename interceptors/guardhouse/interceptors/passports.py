@@ -23,7 +23,6 @@ from .refusal import Refusal
 from .tokens import Tokens, check
 
 MOST: Final = 4096  # passports kept; one more is made anew when its holder comes back
-NO_TOKEN: Final = ""
 
 
 class Passport(NamedTuple):
@@ -31,7 +30,7 @@ class Passport(NamedTuple):
 
     Attributes:
         pem: The certificate that was shown, b"" for none.
-        token: The `authorization` that was sent, "" for none.
+        token: The `authorization` that was sent; None where there was none.
         mark: Its hash, keyed by the process: tokens that differ are told apart by it, so that how long a
             comparison takes says nothing of how far they agree.
         certificate: What was read from `pem`.
@@ -41,7 +40,7 @@ class Passport(NamedTuple):
     """
 
     pem: bytes
-    token: str
+    token: str | None
     mark: int
     certificate: Certificate | None
     principal: Principal
@@ -99,8 +98,8 @@ class Passports(Guard):
             except Refusal as refusal:
                 raise said_by(guard, refusal) from None
         tokens = call.values("authorization")
-        token = tokens[0] if tokens else NO_TOKEN
-        if call.known and not call.open and len(tokens) < 2 and isinstance(token, str):
+        token = tokens[0] if tokens else None
+        if call.known and not call.open and len(tokens) < 2 and not isinstance(token, bytes):
             certificate, facts = self._identity.certificate(call), (call.principal, call.grant, call.rule)
             passport = Passport(_pem(call), token, hash(token), certificate, *facts)
             self._known.put((call.peer, call.method), passport)
@@ -113,10 +112,10 @@ def _pem(call: Call) -> bytes:
 
 def _shows(call: Call, passport: Passport) -> bool:
     """Whether *call* shows the very proofs that *passport* was made for."""
-    token: str | bytes = NO_TOKEN
+    token: str | bytes | None = None
     for name, value in call.metadata:
         if name == "authorization":
-            if token:
+            if token is not None:
                 return False
             token = value
     return hash(token) == passport.mark and token == passport.token and _pem(call) == passport.pem

@@ -17,7 +17,7 @@ from typing import Any, cast
 import grpc
 import grpc.aio
 
-from guardhouse.interceptors.call import CURRENT
+from guardhouse.interceptors.call import CURRENT, Call
 from guardhouse.interceptors.chain import Chain, failed, verdict
 from guardhouse.interceptors.refusal import Refusal
 
@@ -66,7 +66,7 @@ class Passage:
     """One RPC on its way through the chain, in the form in which grpc calls a method handler."""
 
     __slots__ = (
-        *("_chain", "_in_model", "_target", "_task"),
+        *("_chain", "_in_model", "_target", "_task", "_watched"),
         *("call", "context", "response_streaming", "said", "stopped"),
     )
 
@@ -84,6 +84,7 @@ class Passage:
         self._task = cast("asyncio.Task[Any]", asyncio.current_task())
         self.context: Any = None
         self._in_model = False
+        self._watched: dict[Call, asyncio.Task[Any]] | None = None  # where the call is, while it has a limit
         self.said: Said = NOTHING_SAID
         self.stopped: Refusal | None = None  # what ended the call, though the handler may have swallowed it
 
@@ -99,6 +100,8 @@ class Passage:
         metadata limit, too many concurrent RPCs, a server that stops."""
         if not self.call.closed:
             self._chain.settle(self.call, Refusal("CANCELLED", "never dispatched"))
+        if self._watched is not None:
+            self._watched.pop(self.call, None)
 
     async def stream_unary(self, _requests: Any, context: Any) -> bytes:
         """Carry one call to its record and its end; returns the answer of a unary method.
@@ -128,6 +131,8 @@ class Passage:
             refusal = self._why(error)
         else:
             refusal = self._left() if self._task.cancelling() else None
+        if self._watched is not None:
+            self._watched.pop(self.call, None)
         self._chain.settle(self.call, refusal)
         await self._end(refusal)
         return answer
@@ -147,7 +152,7 @@ class Passage:
         if self._target.style == "plain":
             raise TypeError("a grpc.aio server needs async handlers")
         if call.patience is not None:
-            watch(call, self._task)
+            self._watched = watch(call, self._task)
         CURRENT.set(call)
         return self._target
 
