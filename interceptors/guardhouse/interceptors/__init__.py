@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .guarding import Issuer, guard
     from .identity import Identity
     from .ledger import Ledger
+    from .metrics import Metrics
     from .policy import Policy
     from .policy.authorization import MethodAuthorization, ModelAuthorization
     from .rate import RateLimit
@@ -49,6 +50,7 @@ __all__ = [
     "Ledger",
     "LiveKeys",
     "MethodAuthorization",
+    "Metrics",
     "ModelAuthorization",
     "Policy",
     "Principal",
@@ -77,6 +79,7 @@ _LATER = {
     "Ledger": "ledger",
     "LiveKeys": "tokens.keys_live",
     "MethodAuthorization": "policy.authorization",
+    "Metrics": "metrics",
     "ModelAuthorization": "policy.authorization",
     "Policy": "policy",
     "RateLimit": "rate",

@@ -11,11 +11,13 @@ from .chain import Chain, Guard
 from .deadline import Deadline
 from .identity import Identity
 from .ledger import Ledger
+from .metrics import Metrics, state
 from .policy import Policy
 from .policy.authorization import MethodAuthorization, ModelAuthorization
 from .rate import RateLimit
 from .record import Record, Sink
 from .record.collector import exporter_to
+from .record.export import Exporter
 from .record.lines import Lines
 from .record.spans import Spans
 from .tokens import Tokens
@@ -62,6 +64,7 @@ def guard(
     service: str = "guardhouse",
     deadline: float = 60.0,
     rate: RateLimit | None = None,
+    metrics: Metrics | None = None,
     exists: Callable[[str, str], bool] = _anything,
     more: Iterable[Guard] = (),
 ) -> Iterator[Chain]:
@@ -82,6 +85,7 @@ def guard(
         service: What the spans call this service.
         deadline: Seconds that a call may take.
         rate: Keeps the limits that the policy sets; a fresh `RateLimit` if None.
+        metrics: Counts every call, and is shown what the parts of the guard tell.
         exists: Whether a (model, version) is served, an empty version being any. Asked only for methods of
             the inference protocol, whose models the policy decides about.
         more: Guards of your own. Each stands behind ours of its stage.
@@ -96,16 +100,18 @@ def guard(
     if not (tokens or certificates):
         raise ValueError("neither tokens nor certificates are required: anybody could call; require one")
     rules = policy if isinstance(policy, Policy) else Policy.load(policy)
-    under_way = UnderWay()
+    under_way, rate = UnderWay(), rate or RateLimit()
+    if metrics is not None:
+        metrics.watch(lambda: state.calls(under_way.count, rate.keys))
     with ExitStack() as stack:  # what is opened last is closed first
         guards = (
             under_way,
-            _record(ledger, spans, service, stack),
+            _record(ledger, spans, service, metrics, stack),
             Deadline(deadline),
             Identity(required=certificates),
             _tokens(issuers, api_keys, tokens, stack),
             MethodAuthorization(rules),
-            rate or RateLimit(),
+            rate,
             Validation(),
             ModelAuthorization(exists),
         )
@@ -114,21 +120,31 @@ def guard(
         yield chain
 
 
-def _record(ledger: str | Path | None, spans: str | None, service: str, stack: ExitStack) -> Record:
-    """The outermost guard, and behind it where lines and spans go."""
-    sinks: list[Sink] = []
+def _record(
+    ledger: str | Path | None, spans: str | None, service: str, metrics: Metrics | None, stack: ExitStack
+) -> Record:
+    """The outermost guard, and behind it where lines, spans and counts go."""
+    sinks: list[Sink] = [] if metrics is None else [metrics]
     if spans is not None:
         exporter = exporter_to(spans, service)
         stack.callback(exporter.close)
         sinks.append(Spans(exporter.export))
+        if metrics is not None:
+            metrics.watch(lambda: state.spans(_counts(exporter)))
     if ledger is None:
         record = Record(*sinks)
     else:
         book = Ledger(Path(ledger))
         stack.callback(book.close)
         record = Record(Lines(book), *sinks, healthy=lambda: book.healthy)
+        if metrics is not None:
+            metrics.watch(lambda: state.ledger(book))
     stack.callback(record.flush)
     return record
+
+
+def _counts(exporter: Exporter) -> dict[str, int]:
+    return {"sent": exporter.sent, "lost": exporter.lost, "queued": exporter.queued}
 
 
 def _tokens(

@@ -38,6 +38,11 @@ class UnderWay(Guard):
         """The call has ended."""
         self._calls.discard(call)
 
+    @property
+    def count(self) -> int:
+        """Calls that have not ended."""
+        return len(self._calls)
+
     def end(self, chain: Chain) -> None:
         """Settle every call of *chain* that is under way: whatever it does yet, this is its record."""
         self._over = True

@@ -3,32 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 
-from guardhouse.interceptors import Chain, Policy, RateLimit
+from guardhouse.interceptors import Chain, Metrics, Policy, RateLimit
 from guardhouse.interceptors.guarding import Issuer, guard, key_file_problem
+from guardhouse.interceptors.metrics.push import pushing
+from guardhouse.interceptors.metrics.text import text
 
 from .config import Config, ConfigError, Model
+from .metrics_listener import listening
 from .models import Models, Source
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What a running server is made of."""
+    """What a running server is made of. *metrics* is where they can be read, host:port, or ""."""
 
     chain: Chain
     policy: Policy
     models: Models
     rate: RateLimit
+    metrics: str = ""
 
 
 @contextmanager
 def assembled(config: Config) -> Iterator[Parts]:
-    """Open every part. Leaving closes them: the ledger first, then the spans, then the models.
+    """Open every part. Leaving closes them: ledger, spans, metrics, which tell of both, and the models.
 
     Raises:
-        ConfigError: The policy, or a file of keys, is not right.
+        ConfigError: The policy, or a file of keys, is not right; nobody can listen at metrics.listen.
         ModelLoadError: A model cannot be loaded.
         LedgerError, KeyStoreError: The ledger or the store of API keys cannot be opened.
     """
@@ -38,6 +42,7 @@ def assembled(config: Config) -> Iterator[Parts]:
     issuers = [Issuer(each.issuer, each.audience, each.jwks, each.algorithms) for each in named]
     with (
         closing(Models.load(map(_source, config.models), threads=config.server.threads)) as models,
+        _measured(config, models) as (metrics, address),
         guard(
             policy=policy,
             ledger=config.audit.path,
@@ -49,9 +54,30 @@ def assembled(config: Config) -> Iterator[Parts]:
             deadline=config.server.deadline,
             rate=rate,
             exists=models.exists,
+            metrics=metrics,
         ) as chain,
     ):
-        yield Parts(chain, policy, models, rate)
+        yield Parts(chain, policy, models, rate, address)
+
+
+@contextmanager
+def _measured(config: Config, models: Models) -> Iterator[tuple[Metrics | None, str]]:
+    """The metrics, if anybody wants them, and where they can be read."""
+    wanted = config.metrics
+    if wanted is None:
+        yield None, ""
+        return
+    metrics, address = Metrics({model.name for model in models}), ""
+    with ExitStack() as stack:
+        if wanted.otlp:
+            stack.enter_context(pushing(metrics, wanted.otlp, wanted.interval))
+        if wanted.listen:
+            try:
+                address = stack.enter_context(listening(wanted.listen, lambda: text(metrics.read())))
+            except OSError as error:
+                why = f"cannot listen on {wanted.listen}: {(error.strerror or str(error)).lower()}"
+                raise ConfigError([config.problem("metrics.listen", f"{why}; write another")]) from error
+        yield metrics, address
 
 
 def _source(model: Model) -> Source:

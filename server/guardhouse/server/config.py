@@ -18,6 +18,7 @@ __all__ = [
     "ConfigError",
     "Issuer",
     "Limits",
+    "Metrics",
     "Model",
     "Problem",
     "Server",
@@ -94,6 +95,15 @@ class Tracing:
 
 
 @dataclass(frozen=True, slots=True)
+class Metrics:
+    """Where metrics are read, host:port, and where they are pushed, http(s)://host:port; one is set."""
+
+    listen: str = ""
+    otlp: str = ""
+    interval: float = 15.0
+
+
+@dataclass(frozen=True, slots=True)
 class Server:
     """Limits of the server itself. Sizes in bytes, times in seconds."""
 
@@ -126,6 +136,7 @@ class Config:
     limits: Limits
     audit: Audit
     tracing: Tracing | None
+    metrics: Metrics | None
     server: Server
     places: Mapping[str, tuple[str, int]] = field(default_factory=dict, repr=False, compare=False)
 

@@ -11,7 +11,7 @@ from guardhouse.interceptors.documents import Node
 from guardhouse.interceptors.documents.sections import Reader, Section, boolean, integer, one_of, text
 
 from . import config_values as values
-from .config import Audit, Config, Issuer, Limits, Model, Server, Tls, Tokens, Tracing
+from .config import Audit, Config, Issuer, Limits, Metrics, Model, Server, Tls, Tokens, Tracing
 
 T = TypeVar("T")
 DEFAULT = Server()
@@ -22,7 +22,6 @@ def config(top: Node, path: Path) -> Config:
     reader = Reader()
     section = reader.section(top)
     folder = path.parent
-    section.unsupported("metrics")
     tls_section = section.section("tls", "tls: {certificate: ..., key: ..., client_ca: ...}")
     tokens_section = section.section("tokens")
     made = Config(
@@ -35,6 +34,7 @@ def config(top: Node, path: Path) -> Config:
         limits=_limits(section.section("limits")),
         audit=_audit(section.section("audit"), folder),
         tracing=_tracing(section),
+        metrics=_metrics(section),
         server=_server(section.section("server")),
     )
     _who_may_call(tls_section, tokens_section, made.tls, made.tokens)
@@ -137,6 +137,22 @@ def _tracing(top: Section) -> Tracing | None:
     if "tracing" not in top:
         return None
     return Tracing(section.required("endpoint", _by(values.endpoint), "endpoint: http://127.0.0.1:4317"))
+
+
+def _metrics(top: Section) -> Metrics | None:
+    section = top.section("metrics")
+    if "metrics" not in top:
+        return None
+    made = Metrics(
+        listen=section.optional("listen", _by(values.listen), ""),
+        otlp=section.optional("otlp", _by(values.endpoint), ""),
+        interval=section.optional("interval", _by(values.duration), Metrics().interval),
+    )
+    if "listen" not in section and "otlp" not in section:
+        section.missing("listen", "listen: 127.0.0.1:9464, or otlp: http://127.0.0.1:4317")
+    if "interval" in section and "otlp" not in section:
+        section.note("is how often to push, but not where; write otlp: http://127.0.0.1:4317", "interval")
+    return made
 
 
 def _server(section: Section) -> Server:

@@ -48,7 +48,7 @@ def jwks(folder: Path) -> Callable[[str], str]:
         url = _url(text)
         if url is None or url.scheme not in {"http", "https"} or url.username or url.fragment:
             raise ValueError(f"`{text}` cannot be fetched; write https://host/path, or the path of a file")
-        if url.scheme == "http" and not _is_loopback(url.hostname or ""):
+        if url.scheme == "http" and not is_loopback(url.hostname or ""):
             raise ValueError(f"`{text}` can be changed on its way; write https://")
         return text
 
@@ -126,6 +126,14 @@ def size(least: int) -> Callable[[str], int]:
     return read
 
 
+def is_loopback(host: str) -> bool:
+    """Whether *host*, an IPv6 address without brackets, is this machine alone."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def _url(text: str) -> SplitResult | None:
     """*text* as a URL with a host, or None."""
     try:
@@ -155,10 +163,3 @@ def _address(text: str, version: int) -> bool:
         return ipaddress.ip_address(text).version == version
     except ValueError:
         return False
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
