@@ -28,9 +28,10 @@ PLACES: dict[str, type[Any]] = {
     "limits.": config.Limits,
     "audit.": config.Audit,
     "tracing.": config.Tracing,
+    "metrics.": config.Metrics,
     "server.": config.Server,
 }
-SECTIONS = {"tls", "tokens", "models", "limits", "audit", "tracing", "server"}
+SECTIONS = {"tls", "tokens", "models", "limits", "audit", "tracing", "metrics", "server"}
 NOT_WRITTEN = {"path", "places"}  # what Config knows about its file
 FIELDS = [
     (f"{place}{field.name}", field)

@@ -89,31 +89,33 @@ def response(status: str, text: str, more: str = "", kind: str = "text/plain; ch
 
 
 class _Scrapes:
-    """Answers connections, `MOST` at once."""
+    """Answers connections, `MOST` at once; more are closed without a word, and so is who asks for long."""
 
     def __init__(self, page: Page) -> None:
         self._page = page
-        self._open = 0
+        self._open: set[asyncio.Task[None]] = set()
 
-    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._open += 1
+    def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if len(self._open) >= MOST:
+            writer.transport.abort()
+            return
+        task = asyncio.create_task(self._serve(reader, writer))
+        self._open.add(task)
+        task.add_done_callback(self._open.discard)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            with suppress(TimeoutError, OSError):
+            with suppress(TimeoutError, OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
                 async with asyncio.timeout(PATIENCE):
-                    writer.write(await self._answer(reader))
+                    writer.write(self._answer(await reader.readuntil(b"\r\n\r\n")))
                     writer.close()
                     await writer.wait_closed()
         finally:
-            self._open -= 1
-            writer.transport.abort()  # what somebody did not read in time
+            writer.transport.abort()  # also what somebody did not read in time
 
-    async def _answer(self, reader: asyncio.StreamReader) -> bytes:
-        if self._open > MOST:
-            return response("503 Service Unavailable", "too many ask at once\n")
+    def _answer(self, head: bytes) -> bytes:
         try:
-            return answer(await reader.readuntil(b"\r\n\r\n"), self._page)
-        except (asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-            return response("400 Bad Request", f"a request has at most {LONGEST} bytes\n")
+            return answer(head, self._page)
         except Exception:
             LOG.exception("the metrics could not be read")
             return response("500 Internal Server Error", "the metrics could not be read\n")

@@ -34,7 +34,7 @@ def report(config: Config, parts: Parts, address: str) -> Facts:
 def _metrics(settings: Metrics | None, address: str) -> str | list[str]:
     read = [f"http://{address}/metrics"] if address else []
     pushed = [f"{settings.otlp} every {settings.interval:g} s"] if settings and settings.otlp else []
-    return [*read, *pushed] or "not told"
+    return [*read, *pushed] or "not measured"
 
 
 def _warnings(metrics: str) -> list[str]:

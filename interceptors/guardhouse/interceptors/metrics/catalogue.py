@@ -55,7 +55,11 @@ CALLS: Final = Metric(
     "guardhouse.calls", "counter", "{call}", ("method", "model", "status"), "Calls that have ended."
 )
 REFUSALS: Final = Metric(
-    "guardhouse.refusals", "counter", "{call}", ("guard", "reason"), "Calls that ended other than well."
+    "guardhouse.refusals",
+    "counter",
+    "{call}",
+    ("guard", "reason"),
+    "Calls that were refused, failed or were broken off.",
 )
 UNITS: Final = Metric(
     "guardhouse.units", "counter", "{unit}", ("model",), "What calls were charged against limits."
@@ -70,10 +74,20 @@ CHAIN_DURATION: Final = Metric(
     "guardhouse.chain.duration", "histogram", "s", (), "A call's time outside of model and queue.", FINE
 )
 QUEUE_DURATION: Final = Metric(
-    "guardhouse.queue.duration", "histogram", "s", ("model",), "Waiting for a free worker.", FINE
+    "guardhouse.queue.duration",
+    "histogram",
+    "s",
+    ("model",),
+    "A call's time waiting for a free worker.",
+    FINE,
 )
 MODEL_DURATION: Final = Metric(
-    "guardhouse.model.duration", "histogram", "s", ("model",), "In the handler behind the guards.", FINE
+    "guardhouse.model.duration",
+    "histogram",
+    "s",
+    ("model",),
+    "In the model, or whatever stands behind the guards.",
+    FINE,
 )
 IN_FLIGHT: Final = Metric("guardhouse.calls.in_flight", "gauge", "{call}", (), "Calls that have not ended.")
 RATE_KEYS: Final = Metric(
@@ -103,7 +117,7 @@ PUSHES: Final = Metric(
 BUILD: Final = Metric(
     "guardhouse.build_info", "gauge", "", ("version",), "1, with the version of guardhouse."
 )
-UPTIME: Final = Metric("process.uptime", "gauge", "s", (), "Since metrics began.")
+UPTIME: Final = Metric("process.uptime", "gauge", "s", (), "How long the process has been counting.")
 CPU_TIME: Final = Metric("process.cpu.time", "counter", "s", (), "Processor time of the process.")
 MEMORY: Final = Metric("process.memory.usage", "gauge", "By", (), "Resident memory; on Linux only.")
 

@@ -99,5 +99,7 @@ def _observed(
 ) -> dict[Labels, Distribution]:
     parts: defaultdict[Labels, list[Distribution]] = defaultdict(list)
     for key, cell in cells:
-        parts[labels(key)].append(times(cell).read())
+        seen = times(cell).read()
+        if any(seen.counts):  # refused calls never reach a model
+            parts[labels(key)].append(seen)
     return {told: merged(each) for told, each in parts.items()}

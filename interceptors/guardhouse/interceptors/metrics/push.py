@@ -51,7 +51,9 @@ def pushing(metrics: Metrics, endpoint: str, interval: float = 15.0, service: st
     with grpc.secure_channel(target, tls) if tls else grpc.insecure_channel(target) as channel:
         pusher = _Pusher(metrics, channel, resource(service))
         stop = threading.Event()
-        thread = threading.Thread(target=pusher.run, args=(interval, stop), name="guardhouse-metrics")
+        thread = threading.Thread(
+            target=pusher.run, args=(interval, stop), name="guardhouse-metrics", daemon=True
+        )
         thread.start()
         try:
             yield
