@@ -90,7 +90,7 @@ def test_a_long_request_is_not_kept(address: tuple[str, int]) -> None:
 
 @pytest.mark.parametrize("request_sent", [b"", b"GET /metrics HTTP/1.1\r\nX: ", GET])
 def test_who_stays_holds_nobody_up(monkeypatch: pytest.MonkeyPatch, request_sent: bytes) -> None:
-    """As many as may ask at once say nothing, or too little, or do not read the answer: their time runs out."""
+    """As many as may ask at once say nothing, too little, or do not read: their time runs out."""
     monkeypatch.setattr(metrics_listener, "PATIENCE", 0.5)
     with listening("127.0.0.1:0", lambda: "x" * (8 << 20)) as where, ExitStack() as stack:
         host, _, port = where.rpartition(":")

@@ -75,8 +75,9 @@ def _measured(config: Config, models: Models) -> Iterator[tuple[Metrics | None, 
             try:
                 address = stack.enter_context(listening(wanted.listen, lambda: text(metrics.read())))
             except OSError as error:
-                why = f"cannot listen on {wanted.listen}: {(error.strerror or str(error)).lower()}"
-                raise ConfigError([config.problem("metrics.listen", f"{why}; write another")]) from error
+                why = (error.strerror or "it is no address").partition(" (")[0].lower()
+                message = f"cannot listen on {wanted.listen}: {why}; write another"
+                raise ConfigError([config.problem("metrics.listen", message)]) from error
         yield metrics, address
 
 
