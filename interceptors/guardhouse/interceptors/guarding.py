@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from .chain import Chain, Guard
 from .deadline import Deadline
@@ -130,7 +131,7 @@ def _record(
         stack.callback(exporter.close)
         sinks.append(Spans(exporter.export))
         if metrics is not None:
-            metrics.watch(lambda: state.spans(_counts(exporter)))
+            metrics.watch(lambda: state.spans(_counts(exporter), ("unsent",)))
     if ledger is None:
         record = Record(*sinks)
     else:
@@ -143,8 +144,15 @@ def _record(
     return record
 
 
-def _counts(exporter: Exporter) -> dict[str, int]:
-    return {"sent": exporter.sent, "lost": exporter.lost, "queued": exporter.queued}
+class _SpanCounts(NamedTuple):
+    sent: int
+    lost: Mapping[str, int]
+    queued: int
+    spooled: int = 0
+
+
+def _counts(exporter: Exporter) -> _SpanCounts:
+    return _SpanCounts(exporter.sent, {"unsent": exporter.lost}, exporter.queued)
 
 
 def _tokens(

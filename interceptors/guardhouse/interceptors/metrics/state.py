@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final, Protocol
 
 from . import catalogue
-from .families import Family, Labels, single
+from .families import Family, single
 
 STATM: Final = Path("/proc/self/statm")
-LOST: Final = "lost"
 
 
 class Book(Protocol):
@@ -30,6 +29,19 @@ class Book(Protocol):
     def sequence(self) -> int: ...
 
 
+class SpanCounts(Protocol):
+    """What an exporter tells: how many spans were taken by the collector, lost by reason, and still wait."""
+
+    @property
+    def sent(self) -> int: ...
+    @property
+    def lost(self) -> Mapping[str, int]: ...
+    @property
+    def queued(self) -> int: ...
+    @property
+    def spooled(self) -> int: ...
+
+
 def ledger(book: Book) -> Iterator[Family]:
     """Whether lines reach the disk, and how far behind they are."""
     yield single(catalogue.LEDGER_HEALTHY, int(book.healthy))
@@ -38,22 +50,12 @@ def ledger(book: Book) -> Iterator[Family]:
     yield single(catalogue.LEDGER_SEQUENCE, book.sequence)
 
 
-def spans(counts: Mapping[str, int]) -> Iterator[Family]:
-    """What became of the spans.
-
-    Args:
-        counts: How many are `sent`, `queued` and `spooled`; those lost for a reason are `lost.REASON`, all
-            others `lost`.
-    """
-    lost: dict[Labels, float] = {
-        (key.removeprefix(LOST).removeprefix("."),): number
-        for key, number in counts.items()
-        if key.partition(".")[0] == LOST
-    }
-    yield single(catalogue.SPANS_SENT, counts.get("sent", 0))
-    yield Family(catalogue.SPANS_LOST, lost)
-    yield single(catalogue.SPANS_QUEUED, counts.get("queued", 0))
-    yield single(catalogue.SPANS_SPOOLED, counts.get("spooled", 0))
+def spans(counts: SpanCounts, reasons: Iterable[str]) -> Iterator[Family]:
+    """What became of the spans. Each of *reasons* is told from the start: a rate needs a zero to rise from."""
+    yield single(catalogue.SPANS_SENT, counts.sent)
+    yield Family(catalogue.SPANS_LOST, {(reason,): counts.lost.get(reason, 0) for reason in reasons})
+    yield single(catalogue.SPANS_QUEUED, counts.queued)
+    yield single(catalogue.SPANS_SPOOLED, counts.spooled)
 
 
 def calls(in_flight: int, rate_keys: int) -> Iterator[Family]:
