@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -17,6 +18,12 @@ from guardhouse.interceptors.metrics import CATALOGUE, state
 from guardhouse.interceptors.metrics.push import pushing
 
 from .metering import Page, settled
+
+
+def spans(sent: int, lost: int) -> SimpleNamespace:
+    """What an exporter tells."""
+    return SimpleNamespace(sent=sent, lost={"closed": lost}, queued=0, spooled=0)
+
 
 FAR = 3600.0  # seconds: only the last push happens
 
@@ -89,7 +96,7 @@ def test_what_is_pushed_is_what_is_scraped(receiver: tuple[Receiver, str]) -> No
     metrics.take(
         [settled(), settled("RATE_LIMITED", "rate"), settled("MODEL_DENIED", model="x"), settled(known=False)]
     )
-    metrics.watch(lambda: state.spans({"sent": 3, "lost.closed": 1, "queued": 0}))
+    metrics.watch(lambda: state.spans(spans(3, 1), ["closed"]))
     with pushing(metrics, endpoint, FAR):
         scraped = Page(metrics).samples
     pushed = flat(kept.last())
@@ -123,7 +130,7 @@ def test_it_pushes_again_and_again_and_a_last_time(receiver: tuple[Receiver, str
     """Counts only grow, and the last push has what happened after all that is measured was closed."""
     kept, endpoint = receiver
     metrics, lost = Metrics(), 0
-    metrics.watch(lambda: state.spans({"lost": lost}))
+    metrics.watch(lambda: state.spans(spans(0, lost), ["closed"]))
     with pushing(metrics, endpoint, 0.01):
         assert kept.got.acquire(timeout=20)
         assert kept.got.acquire(timeout=20)

@@ -51,7 +51,7 @@ def ledger(book: Book) -> Iterator[Family]:
 
 
 def spans(counts: SpanCounts, reasons: Iterable[str]) -> Iterator[Family]:
-    """What became of the spans. Each of *reasons* is told from the start: a rate needs a zero to rise from."""
+    """What became of the spans. Each of *reasons* is told from the start: a zero to rise from."""
     yield single(catalogue.SPANS_SENT, counts.sent)
     yield Family(catalogue.SPANS_LOST, {(reason,): counts.lost.get(reason, 0) for reason in reasons})
     yield single(catalogue.SPANS_QUEUED, counts.queued)
