@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import urllib.request
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +12,9 @@ from gate import Gate
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2, metrics_service_pb2_grpc
 from prometheus_client.parser import text_string_to_metric_families
 
+from guardhouse.interceptors.metrics import CATALOGUE
+
+PART = re.compile(r"_(bucket|sum|count)$")
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
@@ -31,6 +35,17 @@ def by(samples: Samples, name: str, *labels: str) -> Counter[tuple[str, ...]]:
         if found == name:
             sums[tuple(dict(told).get(label, "") for label in labels)] += int(value)
     return sums
+
+
+def families(page: Samples) -> dict[str, set[str]]:
+    """The labels of each metric, by its name without `_bucket` and the like."""
+    histograms = {metric.name for metric in CATALOGUE if metric.kind == "histogram"}
+    found: dict[str, set[str]] = {}
+    for name, labels in page:
+        bare = PART.sub("", name)
+        name = bare if bare in histograms else name
+        found.setdefault(name, set()).update(label for label, _ in labels if label != "le")
+    return found
 
 
 class MetricsSink(metrics_service_pb2_grpc.MetricsServiceServicer):
