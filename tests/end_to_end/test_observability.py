@@ -187,6 +187,6 @@ def test_a_real_prometheus_scrapes_and_answers(told: Gate, served: Samples, tmp_
                 time.sleep(0.2)
                 answer = made.ask("query", query=asked)
             assert answer["result"], expression
-        assert {rule["health"] for rule in made.ask("rules")["groups"][0]["rules"]} == {"ok"}
+        until(lambda: {rule["health"] for rule in made.ask("rules")["groups"][0]["rules"]} == {"ok"})
     finally:
         made.stop()
