@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from .chain import Chain, Guard
+from .chain import Chain, Guard, Stage
 from .deadline import Deadline
 from .identity import Identity
 from .ledger import Ledger
 from .metrics import Metrics, state
+from .passports import Passports
 from .policy import Policy
 from .policy.authorization import MethodAuthorization, ModelAuthorization
 from .rate import RateLimit
@@ -27,7 +28,6 @@ from .tokens.jwk import parse
 from .tokens.jwks import Source
 from .tokens.keys import KeyStore
 from .tokens.keys_live import LiveKeys
-from .under_way import UnderWay
 from .validation import Validation
 
 
@@ -67,7 +67,7 @@ def guard(
     rate: RateLimit | None = None,
     metrics: Metrics | None = None,
     exists: Callable[[str, str], bool] = _anything,
-    more: Iterable[Guard] = (),
+    more: Sequence[Guard] = (),
 ) -> Iterator[Chain]:
     """A chain of all guards, ready for `aio` or `sync`. Leave it once the server has stopped.
 
@@ -101,24 +101,35 @@ def guard(
     if not (tokens or certificates):
         raise ValueError("neither tokens nor certificates are required: anybody could call; require one")
     rules = policy if isinstance(policy, Policy) else Policy.load(policy)
-    under_way, rate = UnderWay(), rate or RateLimit()
-    if metrics is not None:
-        metrics.watch(lambda: state.calls(under_way.count, rate.keys))
+    rate = rate or RateLimit()
     with ExitStack() as stack:  # what is opened last is closed first
         guards = (
-            under_way,
             _record(ledger, spans, service, metrics, stack),
             Deadline(deadline),
-            Identity(required=certificates),
-            _tokens(issuers, api_keys, tokens, stack),
-            MethodAuthorization(rules),
+            *_credentials(
+                Identity(required=certificates),
+                _tokens(issuers, api_keys, tokens, stack),
+                MethodAuthorization(rules),
+                more,
+            ),
             rate,
             Validation(),
             ModelAuthorization(exists),
         )
         chain = Chain(*sorted((*guards, *more), key=lambda each: each.stage))
-        stack.callback(under_way.end, chain)
+        stack.callback(chain.end)
+        if metrics is not None:
+            metrics.watch(lambda: state.calls(len(chain.under_way), rate.keys))
         yield chain
+
+
+def _credentials(
+    identity: Identity, tokens: Tokens, authorization: MethodAuthorization, more: Sequence[Guard]
+) -> tuple[Guard, ...]:
+    """The three guards as one that remembers, unless somebody's own would have to stand between them."""
+    if any(Stage.IDENTITY <= guard.stage < Stage.AUTHORIZATION for guard in more):
+        return identity, tokens, authorization
+    return (Passports(identity, tokens, authorization),)
 
 
 def _record(
