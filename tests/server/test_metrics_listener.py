@@ -147,6 +147,16 @@ def test_leaving_closes_it(address: tuple[str, int]) -> None:
     silent.close()
 
 
+@pytest.mark.parametrize("host", ["[::1]", "localhost"])
+def test_hosts_may_be_names_and_ipv6(host: str) -> None:
+    """The address lent is the one asked for, with the port."""
+    with listening(f"{host}:0", lambda: "up 1\n") as where:
+        name, _, port = where.rpartition(":")
+        given = exchanged((name.strip("[]"), int(port)), GET)
+
+    assert (name, given.endswith(b"up 1\n")) == (host, True)
+
+
 def test_an_address_in_use_is_an_error(address: tuple[str, int]) -> None:
     """Nobody shares a port by chance."""
     with pytest.raises(OSError, match="in use"), listening(f"{address[0]}:{address[1]}", lambda: ""):

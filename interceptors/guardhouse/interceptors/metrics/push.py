@@ -6,6 +6,7 @@ Nothing is tried twice: what is pushed next says all that was not heard, and mor
 from __future__ import annotations
 
 import logging
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ import grpc
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
 
-from guardhouse.interceptors.record.collector import ENDPOINT, OURS, resource
+from guardhouse.interceptors.record.collector import resource
 
 from . import Metrics
 from .catalogue import PUSHES
@@ -25,11 +26,14 @@ from .otlp import request
 
 LOG = logging.getLogger("guardhouse.metrics")
 METHOD: Final = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export"
+ENDPOINT: Final = re.compile(r"(https?)://([^/@?#\s]+:\d{1,5})/?")
 PATIENCE: Final = 5.0  # seconds for one push, also for the last
 
 
 @contextmanager
-def pushing(metrics: Metrics, endpoint: str, interval: float = 15.0, service: str = OURS) -> Iterator[None]:
+def pushing(
+    metrics: Metrics, endpoint: str, interval: float = 15.0, service: str = "guardhouse"
+) -> Iterator[None]:
     """Push *metrics* every *interval* seconds, and once more when left.
 
     Leave it after all that it measures has been closed: the last push then tells the end of it.
@@ -43,12 +47,7 @@ def pushing(metrics: Metrics, endpoint: str, interval: float = 15.0, service: st
     Raises:
         ValueError: The endpoint is no such address.
     """
-    address = ENDPOINT.fullmatch(endpoint)
-    if address is None:
-        raise ValueError(f"`{endpoint}` is not http(s)://host:port; write http://127.0.0.1:4317")
-    target = address[2]
-    tls = grpc.ssl_channel_credentials() if address[1] == "https" else None
-    with grpc.secure_channel(target, tls) if tls else grpc.insecure_channel(target) as channel:
+    with _channel(endpoint) as channel:
         pusher = _Pusher(metrics, channel, resource(service))
         stop = threading.Event()
         thread = threading.Thread(
@@ -60,6 +59,15 @@ def pushing(metrics: Metrics, endpoint: str, interval: float = 15.0, service: st
         finally:
             stop.set()
             thread.join()
+
+
+def _channel(endpoint: str) -> grpc.Channel:
+    found = ENDPOINT.fullmatch(endpoint)
+    if found is None:
+        raise ValueError(f"`{endpoint}` is not http(s)://host:port; write http://127.0.0.1:4317")
+    if found[1] == "https":
+        return grpc.secure_channel(found[2], grpc.ssl_channel_credentials())
+    return grpc.insecure_channel(found[2])
 
 
 class _Pusher:
