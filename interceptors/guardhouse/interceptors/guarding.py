@@ -15,7 +15,8 @@ from .policy import Policy
 from .policy.authorization import MethodAuthorization, ModelAuthorization
 from .rate import RateLimit
 from .record import Record, Sink
-from .record.collector import exporter_to
+from .record.collector import Collector
+from .record.exporting import exporter_to
 from .record.lines import Lines
 from .record.spans import Spans
 from .tokens import Tokens
@@ -58,7 +59,7 @@ def guard(
     api_keys: str | Path | None = None,
     tokens: bool = True,
     certificates: bool = True,
-    spans: str | None = None,
+    spans: str | Collector | None = None,
     service: str = "guardhouse",
     deadline: float = 60.0,
     rate: RateLimit | None = None,
@@ -78,7 +79,8 @@ def guard(
         api_keys: The store of API keys that are accepted: a file that `guardhouse key create` made.
         tokens: Whether a call without a token or an API key is refused.
         certificates: Whether a call without a client certificate is refused.
-        spans: Where a span of every call is sent, over OTLP/gRPC: http(s)://host:port; None sends none.
+        spans: Where a span of every call is sent: a `Collector`, or http(s)://host:port for one that speaks
+            OTLP/gRPC; None sends none.
         service: What the spans call this service.
         deadline: Seconds that a call may take.
         rate: Keeps the limits that the policy sets; a fresh `RateLimit` if None.
@@ -114,7 +116,9 @@ def guard(
         yield chain
 
 
-def _record(ledger: str | Path | None, spans: str | None, service: str, stack: ExitStack) -> Record:
+def _record(
+    ledger: str | Path | None, spans: str | Collector | None, service: str, stack: ExitStack
+) -> Record:
     """The outermost guard, and behind it where lines and spans go."""
     sinks: list[Sink] = []
     if spans is not None:
