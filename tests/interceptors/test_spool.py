@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from guardhouse.interceptors.record.collector import TracingError
 from guardhouse.interceptors.record.export import Counts, Exporter
-from guardhouse.interceptors.record.export.spool import HEAD, Spool, SpoolError
+from guardhouse.interceptors.record.export.spool import HEAD, Spool
 
 from .collectors import LATER, PROTOCOLS, Receiver, Reply, balanced, receiving, send, until
 
@@ -91,14 +92,14 @@ def test_it_is_bounded(spool: Spool, tmp_path: Path) -> None:
 
 def test_one_process_at_a_time(spool: Spool, tmp_path: Path) -> None:
     """A second one is told so; it would send everything again."""
-    with pytest.raises(SpoolError, match="is in use; give each process a spool of its own"):
+    with pytest.raises(TracingError, match="is in use; give each process a spool of its own"):
         Spool(tmp_path / "spool", LIMIT)
 
 
 def test_a_place_that_is_no_folder(tmp_path: Path) -> None:
     """It is refused when it is opened, not when it is needed."""
     (tmp_path / "file").write_text("")
-    with pytest.raises(SpoolError, match="write another path"):
+    with pytest.raises(TracingError, match="write another path"):
         Spool(tmp_path / "file", LIMIT)
 
 

@@ -16,8 +16,10 @@ from .policy.authorization import MethodAuthorization, ModelAuthorization
 from .rate import RateLimit
 from .record import Record, Sink
 from .record.collector import Collector
-from .record.exporting import exporter_to
+from .record.exporting import exporter_to, resource
+from .record.inner import install
 from .record.lines import Lines
+from .record.parent import OurSpan
 from .record.spans import Spans
 from .tokens import Tokens
 from .tokens.issuers import IssuerKeys
@@ -89,6 +91,7 @@ def guard(
         more: Guards of your own. Each stands behind ours of its stage.
 
     Raises:
+        TracingError: The collector, or its spool, cannot be used; the environment blinds OpenTelemetry.
         ValueError: Neither tokens nor certificates are required; tokens are, and none could be accepted; a
             file of keys is no good. An address of keys that does not answer is tried again, meanwhile its
             tokens are refused.
@@ -100,7 +103,7 @@ def guard(
     rules = policy if isinstance(policy, Policy) else Policy.load(policy)
     under_way = UnderWay()
     with ExitStack() as stack:  # what is opened last is closed first
-        guards = (
+        guards: tuple[Guard, ...] = (
             under_way,
             _record(ledger, spans, service, stack),
             Deadline(deadline),
@@ -111,6 +114,8 @@ def guard(
             Validation(),
             ModelAuthorization(exists),
         )
+        if spans is not None:
+            guards = (*guards, OurSpan())
         chain = Chain(*sorted((*guards, *more), key=lambda each: each.stage))
         stack.callback(under_way.end, chain)
         yield chain
@@ -124,6 +129,7 @@ def _record(
     if spans is not None:
         exporter = exporter_to(spans, service)
         stack.callback(exporter.close)
+        stack.callback(install(exporter, resource(service)))
         sinks.append(Spans(exporter.export))
     if ledger is None:
         record = Record(*sinks)

@@ -21,6 +21,10 @@ LEAST_SPOOL: Final = 8 * 2**20  # two requests of the largest size
 Protocol = Literal["grpc", "http/protobuf"]
 
 
+class TracingError(ValueError):
+    """Spans cannot be sent as they should be. The text is for the operator, and says what to do."""
+
+
 @dataclass(frozen=True, slots=True)
 class Collector:
     """An OTLP collector.

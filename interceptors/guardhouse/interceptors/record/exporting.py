@@ -13,7 +13,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyVa
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource as ResourceMessage
 from opentelemetry.sdk.resources import Resource
 
-from .collector import Collector, mistakes
+from .collector import Collector, TracingError, mistakes
 from .export import Exporter
 from .export.answers import Transport
 from .export.over_grpc import OverGrpc
@@ -33,19 +33,19 @@ def exporter_to(collector: str | Collector, service: str = OURS) -> Exporter:
         service: What the spans call the service, unless the environment names it: see `resource`.
 
     Raises:
-        ValueError: Something about the collector is wrong: its address, a header, a file, the spool.
+        TracingError: Something about the collector is wrong: its address, a header, a file, the spool.
     """
     if isinstance(collector, str):
         collector = Collector(collector)
     for name, problem in mistakes(collector):
-        raise ValueError(problem if name == "endpoint" else f"{name} {problem}")
+        raise TracingError(problem if name == "endpoint" else f"{name} {problem}")
     transport = transport_to(collector)
     spool = Spool(Path(collector.spool), collector.spool_limit) if collector.spool is not None else None
     return Exporter(transport, encoded(resource(service)), spool=spool)
 
 
 def transport_to(collector: Collector) -> Transport:
-    """The way to *collector*, with its files read. Raises ValueError if one of them is no good."""
+    """The way to *collector*, with its files read. Raises TracingError if one of them is no good."""
     context = _context(collector) if collector.secure else None
     if collector.protocol == "http/protobuf":
         return OverHttp(collector.endpoint, collector.headers, context)
@@ -61,7 +61,7 @@ def _context(collector: Collector) -> ssl.SSLContext:
             context.load_cert_chain(collector.certificate, collector.key, password=_no_passphrase)
     except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
         why = getattr(error, "strerror", None) or error
-        raise ValueError(f"the collector's ca, certificate or key cannot be used: {why}") from None
+        raise TracingError(f"the collector's ca, certificate or key cannot be used: {why}") from None
     return context
 
 

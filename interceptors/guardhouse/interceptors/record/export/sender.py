@@ -9,6 +9,8 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
+from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, set_value
+
 from guardhouse.interceptors.record.spans import SCHEMA_URL
 from guardhouse.interceptors.record.wire import field
 
@@ -68,6 +70,7 @@ class Sender:
 
     def run(self) -> None:
         """Send until closed; then what is queued, as far as time allows. The rest is kept, or lost."""
+        attach(set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))  # or a traced request would make a span
         while not self._closing.is_set():
             self._send_spool()
             self._queue.full.wait(self._delay)

@@ -17,14 +17,12 @@ from pathlib import Path
 from typing import Final, NamedTuple
 from zlib import crc32
 
+from guardhouse.interceptors.record.collector import TracingError
+
 MAGIC: Final = b"GHSPOOL1"
 HEAD: Final = struct.Struct(">8sIQII")
 BLOCK: Final = 4096  # a small file takes a whole one
 SUFFIX: Final = ".spans"
-
-
-class SpoolError(ValueError):
-    """The folder cannot be used as a spool. The text says why, and what to do."""
 
 
 class Kept(NamedTuple):
@@ -43,7 +41,7 @@ class Spool:
         limit: Bytes that all files together may take.
 
     Raises:
-        SpoolError: It cannot be written, or another process holds it.
+        TracingError: It cannot be written, or another process holds it.
     """
 
     def __init__(self, folder: Path, limit: int) -> None:
@@ -57,7 +55,7 @@ class Spool:
             self._held = _hold(folder / "lock")
             self._scan()
         except OSError as error:
-            raise SpoolError(f"{folder}: {error.strerror or 'unusable'}; write another path") from error
+            raise TracingError(f"{folder}: {error.strerror or 'unusable'}; write another path") from error
         self._next = self._files[-1].number + 1 if self._files else 1
 
     @property
@@ -132,7 +130,7 @@ def _hold(path: Path) -> int:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(descriptor)
-        raise SpoolError(f"{path.parent} is in use; give each process a spool of its own") from None
+        raise TracingError(f"{path.parent} is in use; give each process a spool of its own") from None
     return descriptor
 
 
