@@ -156,7 +156,10 @@ def _grpc(receiver: Receiver, port: int, tls: Path | None) -> Iterator[int]:
     trace_service_pb2_grpc.add_TraceServiceServicer_to_server(_Service(receiver), server)  # type: ignore[no-untyped-call] # generated
     address = f"localhost:{port}"
     if tls:
-        bound = server.add_secure_port(address, certificates.mutual_tls(None)[0])
+        own = (tls / "server.key").read_bytes(), (tls / "server.pem").read_bytes()
+        ca = (tls / "ca.pem").read_bytes()
+        credentials = grpc.ssl_server_credentials([own], ca, require_client_auth=True)
+        bound = server.add_secure_port(address, credentials)
     else:
         bound = server.add_insecure_port(address)
     server.start()
@@ -170,6 +173,7 @@ def _grpc(receiver: Receiver, port: int, tls: Path | None) -> Iterator[int]:
 def _http(receiver: Receiver, port: int, tls: Path | None) -> Iterator[int]:
     server = ThreadingHTTPServer(("localhost", port), _handler(receiver))
     server.daemon_threads = True
+    server.handle_error = lambda *_: None  # type: ignore[method-assign] # clients may leave as they like
     if tls:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(tls / "server.pem", tls / "server.key")
