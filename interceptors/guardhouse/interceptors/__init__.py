@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from .policy.authorization import MethodAuthorization, ModelAuthorization
     from .rate import RateLimit
     from .record import Record
-    from .record.collector import exporter_to
+    from .record.collector import Collector
     from .record.export import Exporter
+    from .record.exporting import exporter_to
     from .shells.threaded import sync
     from .tokens import Tokens
     from .tokens.issuers import IssuerKeys
@@ -38,6 +39,7 @@ __all__ = [
     "REASONS",
     "Call",
     "Chain",
+    "Collector",
     "Deadline",
     "Exporter",
     "Guard",
@@ -69,6 +71,7 @@ __all__ = [
 
 # Read when they are first asked for: a chain of one guard need not load cryptography, numpy and YAML.
 _LATER = {
+    "Collector": "record.collector",
     "Deadline": "deadline",
     "Exporter": "record.export",
     "Identity": "identity",
@@ -86,7 +89,7 @@ _LATER = {
     "Record": "record",
     "Tokens": "tokens",
     "Validation": "validation",
-    "exporter_to": "record.collector",
+    "exporter_to": "record.exporting",
     "guard": "guarding",
     "sync": "shells.threaded",
 }

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from .chain import Chain, Guard, Stage
 from .deadline import Deadline
@@ -18,9 +17,12 @@ from .policy import Policy
 from .policy.authorization import MethodAuthorization, ModelAuthorization
 from .rate import RateLimit
 from .record import Record, Sink
-from .record.collector import exporter_to
-from .record.export import Exporter
+from .record.collector import Collector
+from .record.export.tally import REASONS
+from .record.exporting import exporter_to, resource
+from .record.inner import install
 from .record.lines import Lines
+from .record.parent import OurSpan
 from .record.spans import Spans
 from .tokens import Tokens
 from .tokens.issuers import IssuerKeys
@@ -61,7 +63,7 @@ def guard(
     api_keys: str | Path | None = None,
     tokens: bool = True,
     certificates: bool = True,
-    spans: str | None = None,
+    spans: str | Collector | None = None,
     service: str = "guardhouse",
     deadline: float = 60.0,
     rate: RateLimit | None = None,
@@ -82,7 +84,8 @@ def guard(
         api_keys: The store of API keys that are accepted: a file that `guardhouse key create` made.
         tokens: Whether a call without a token or an API key is refused.
         certificates: Whether a call without a client certificate is refused.
-        spans: Where a span of every call is sent, over OTLP/gRPC: http(s)://host:port; None sends none.
+        spans: Where a span of every call is sent: a `Collector`, or http(s)://host:port for one that speaks
+            OTLP/gRPC; None sends none.
         service: What the spans call this service.
         deadline: Seconds that a call may take.
         rate: Keeps the limits that the policy sets; a fresh `RateLimit` if None.
@@ -92,6 +95,7 @@ def guard(
         more: Guards of your own. Each stands behind ours of its stage.
 
     Raises:
+        TracingError: The collector, or its spool, cannot be used; the environment blinds OpenTelemetry.
         ValueError: Neither tokens nor certificates are required; tokens are, and none could be accepted; a
             file of keys is no good. An address of keys that does not answer is tried again, meanwhile its
             tokens are refused.
@@ -103,7 +107,7 @@ def guard(
     rules = policy if isinstance(policy, Policy) else Policy.load(policy)
     rate = rate or RateLimit()
     with ExitStack() as stack:  # what is opened last is closed first
-        guards = (
+        guards: tuple[Guard, ...] = (
             _record(ledger, spans, service, metrics, stack),
             Deadline(deadline),
             *_credentials(
@@ -116,6 +120,8 @@ def guard(
             Validation(),
             ModelAuthorization(exists),
         )
+        if spans is not None:
+            guards = (*guards, OurSpan())
         chain = Chain(*sorted((*guards, *more), key=lambda each: each.stage))
         stack.callback(chain.end)
         if metrics is not None:
@@ -133,16 +139,21 @@ def _credentials(
 
 
 def _record(
-    ledger: str | Path | None, spans: str | None, service: str, metrics: Metrics | None, stack: ExitStack
+    ledger: str | Path | None,
+    spans: str | Collector | None,
+    service: str,
+    metrics: Metrics | None,
+    stack: ExitStack,
 ) -> Record:
     """The outermost guard, and behind it where lines, spans and counts go."""
     sinks: list[Sink] = [] if metrics is None else [metrics]
     if spans is not None:
         exporter = exporter_to(spans, service)
         stack.callback(exporter.close)
+        stack.callback(install(exporter, resource(service)))
         sinks.append(Spans(exporter.export))
         if metrics is not None:
-            metrics.watch(lambda: state.spans(_counts(exporter), ("unsent",)))
+            metrics.watch(lambda: state.spans(exporter.counts, REASONS))
     if ledger is None:
         record = Record(*sinks)
     else:
@@ -153,17 +164,6 @@ def _record(
             metrics.watch(lambda: state.ledger(book))
     stack.callback(record.flush)
     return record
-
-
-class _SpanCounts(NamedTuple):
-    sent: int
-    lost: Mapping[str, int]
-    queued: int
-    spooled: int = 0
-
-
-def _counts(exporter: Exporter) -> _SpanCounts:
-    return _SpanCounts(exporter.sent, {"unsent": exporter.lost}, exporter.queued)
 
 
 def _tokens(

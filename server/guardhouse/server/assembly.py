@@ -34,6 +34,7 @@ def assembled(config: Config) -> Iterator[Parts]:
     Raises:
         ConfigError: The policy, or a file of keys, is not right; nobody can listen at metrics.listen.
         ModelLoadError: A model cannot be loaded.
+        TracingError: Spans cannot be sent as configured.
         LedgerError, KeyStoreError: The ledger or the store of API keys cannot be opened.
     """
     policy, rate = Policy.load(config.policy), RateLimit()
@@ -50,7 +51,7 @@ def assembled(config: Config) -> Iterator[Parts]:
             api_keys=config.tokens.api_keys,
             tokens=config.tokens.required,
             certificates=config.tls.client_auth == "require",
-            spans=config.tracing.endpoint if config.tracing else None,
+            spans=config.tracing,
             deadline=config.server.deadline,
             rate=rate,
             exists=models.exists,

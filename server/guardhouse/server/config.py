@@ -11,9 +11,11 @@ from typing import Literal
 from guardhouse.interceptors import documents
 from guardhouse.interceptors.documents import ConfigError, Problem
 from guardhouse.interceptors.documents.overrides import override
+from guardhouse.interceptors.record.collector import Collector
 
 __all__ = [
     "Audit",
+    "Collector",
     "Config",
     "ConfigError",
     "Issuer",
@@ -24,7 +26,6 @@ __all__ = [
     "Server",
     "Tls",
     "Tokens",
-    "Tracing",
     "check_files",
     "load",
 ]
@@ -88,13 +89,6 @@ class Audit:
 
 
 @dataclass(frozen=True, slots=True)
-class Tracing:
-    """Where spans go, as OTLP over gRPC: http(s)://host:port."""
-
-    endpoint: str
-
-
-@dataclass(frozen=True, slots=True)
 class Metrics:
     """Where metrics are read, host:port, and where they are pushed, http(s)://host:port; one is set."""
 
@@ -135,7 +129,7 @@ class Config:
     models: tuple[Model, ...]
     limits: Limits
     audit: Audit
-    tracing: Tracing | None
+    tracing: Collector | None
     metrics: Metrics | None
     server: Server
     places: Mapping[str, tuple[str, int]] = field(default_factory=dict, repr=False, compare=False)

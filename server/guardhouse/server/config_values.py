@@ -10,6 +10,7 @@ from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
 from guardhouse.interceptors.documents import units
+from guardhouse.interceptors.record.collector import endpoint_problem
 from guardhouse.interceptors.validation.names import is_model_name
 from guardhouse.interceptors.validation.names import is_model_version as is_version
 
@@ -30,13 +31,15 @@ def listen(text: str) -> str:
     raise ValueError(f"`{text}` is not host:port; write 127.0.0.1:8443 or [::1]:8443")
 
 
-def endpoint(text: str) -> str:
-    """http://host:port or https://host:port, and no more."""
-    url = _url(text)
-    plain = url is not None and not (url.path.strip("/") or url.query or url.fragment or url.username)
-    if plain and url is not None and url.scheme in {"http", "https"} and url.port:
+def endpoint(protocol: str) -> Callable[[str], str]:
+    """A reader of where a collector is that speaks *protocol*."""
+
+    def read(text: str) -> str:
+        if problem := endpoint_problem(text, protocol):
+            raise ValueError(problem)
         return text.rstrip("/")
-    raise ValueError(f"`{text}` is not http(s)://host:port; write http://127.0.0.1:4317")
+
+    return read
 
 
 def jwks(folder: Path) -> Callable[[str], str]:

@@ -17,7 +17,7 @@ import grpc
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
 
-from guardhouse.interceptors.record.collector import resource
+from guardhouse.interceptors.record.exporting import encoded, resource
 
 from . import Metrics
 from .catalogue import PUSHES
@@ -48,7 +48,7 @@ def pushing(
         ValueError: The endpoint is no such address.
     """
     with _channel(endpoint) as channel:
-        pusher = _Pusher(metrics, channel, resource(service))
+        pusher = _Pusher(metrics, channel, encoded(resource(service)))
         stop = threading.Event()
         thread = threading.Thread(
             target=pusher.run, args=(interval, stop), name="guardhouse-metrics", daemon=True
