@@ -78,7 +78,7 @@ class _Pusher:
         self._resource = resource
         self._send: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(METHOD)
         self._outcomes: dict[Labels, float] = {("sent",): 0, ("failed",): 0}
-        self._silent = False  # has been told that the collector does not take them
+        self._told = False  # that the collector does not take them
         metrics.watch(lambda: [Family(PUSHES, dict(self._outcomes))])
 
     def run(self, interval: float, stop: threading.Event) -> None:
@@ -101,9 +101,9 @@ class _Pusher:
 
     def _count(self, problem: str) -> None:
         self._outcomes["failed" if problem else "sent",] += 1
-        if problem and not self._silent:  # once, not every 15 s of an outage
+        if problem and not self._told:  # once, not every 15 s of an outage
             LOG.warning("the collector did not take the metrics: %s", problem)
-        self._silent = bool(problem)
+        self._told = bool(problem)
 
 
 def _rejected(answer: bytes) -> str:
