@@ -76,6 +76,7 @@ def test_metrics_and_ledger_tell_the_same(measured):
     assert by(page, "guardhouse_response_bytes_total").total() == sum(
         line["response_bytes"] for line in lines
     )
+    assert by(page, "guardhouse_units_total").total() == sum(line["units"] for line in lines)
     assert by(page, "rpc_server_call_duration_seconds_count").total() == len(lines)
     assert by(page, "guardhouse_chain_duration_seconds_count").total() == len(lines)
     assert by(page, "guardhouse_calls_in_flight")[()] == 0
