@@ -271,3 +271,19 @@ def test_a_span_that_never_was_is_counted(exporter_to: Made) -> None:
     exporter.lose(2, "unencodable")
 
     assert exporter.counts == Counts(2, 0, 0, {"unencodable": 2}, 0, 0)
+
+
+def test_the_log_tells_each_change_once(
+    receiver: Receiver, exporter_to: Made, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A collector that refuses every batch of a busy server does not fill the log."""
+    receiver.behave = lambda number: NEVER if number <= 20 else Reply()
+    exporter = exporter_to(batch=1, delay=60)
+    send(exporter, 21)
+    until(lambda: _all_sent(exporter))
+
+    told = [record.getMessage() for record in caplog.records]
+    assert [each.partition(":")[0] for each in told] == [
+        "the collector refuses spans, and they are lost",
+        "the collector takes spans again",
+    ]

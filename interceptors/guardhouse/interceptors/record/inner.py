@@ -21,6 +21,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from guardhouse.interceptors.call import Call
 
 from .collector import TracingError
+from .export.tally import Reason
 from .parent import Parent
 
 LOG: Final = logging.getLogger("guardhouse.export")
@@ -44,7 +45,7 @@ class Outlet(Protocol):
     def export_scope(self, scope_spans: bytes, count: int) -> None:
         """Take *count* spans as one encoded `ScopeSpans`. Never waits."""
 
-    def lose(self, count: int, reason: str) -> None:
+    def lose(self, count: int, reason: Reason) -> None:
         """Count spans that could not be handed over."""
 
 

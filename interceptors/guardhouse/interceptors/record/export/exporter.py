@@ -14,7 +14,7 @@ from .overflow import Overflow
 from .queue import Part, Queue
 from .sender import LOG, Envelope, Sender
 from .spool import Spool
-from .tally import Counts, Tally
+from .tally import Counts, Reason, Tally
 
 PATIENCE = 1.0  # seconds for a thread to end, once what it waits for has been cut off
 
@@ -69,7 +69,7 @@ class Exporter:
         """Queue *count* spans of another instrumentation scope, as one encoded `ScopeSpans`. Never waits."""
         self._put(Part(scope_spans, count, ours=False))
 
-    def lose(self, count: int, reason: str) -> None:
+    def lose(self, count: int, reason: Reason) -> None:
         """Count *count* spans that could not even be handed over; *reason* is one of `tally.REASONS`."""
         self._tally.came(count)
         self._tally.lost(count, reason, "queued")
@@ -101,7 +101,7 @@ class Exporter:
         if not self._queue.put(part):
             self._tally.lost(part.spans, self._why_not(), "queued")
 
-    def _why_not(self) -> str:
+    def _why_not(self) -> Reason:
         if self._closed:
             return "shutdown"
         return "spool_full" if self._overflow.full else "queue_full"

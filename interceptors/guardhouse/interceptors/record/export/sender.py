@@ -14,7 +14,7 @@ from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, set_val
 from guardhouse.interceptors.record.spans import SCHEMA_URL
 from guardhouse.interceptors.record.wire import field
 
-from .answers import Later, Never, Taken, Transport, pause
+from .answers import Answer, Later, Never, Taken, Transport, pause
 from .overflow import Overflow
 from .queue import Part, Queue
 from .tally import Place, Tally
@@ -61,6 +61,7 @@ class Sender:
         self._queue, self._overflow, self._tally = queue, overflow, tally
         self._delay, self._timeout = delay, timeout
         self._closing = threading.Event()
+        self._told = ""  # why the collector took nothing, as last logged
         self._last_try = float("inf")  # monotonic seconds after which nothing is tried again
 
     def close_by(self, last_try: float) -> None:
@@ -113,21 +114,32 @@ class Sender:
             answer = self._transport.send(request, min(self._timeout, left))
             if isinstance(answer, Taken):
                 self._tally.sent(spans, min(answer.rejected, spans), place)
-                if tries:
-                    LOG.warning("the collector takes spans again")
+                self._tell(answer)
                 return True
             if isinstance(answer, Never):
-                LOG.warning("the collector refused %d spans: %s", spans, answer.why)
+                self._tell(answer)
                 self._tally.lost(spans, "refused", place)
                 return True
             tries += 1
             self._wait(answer, tries)
         return False
 
+    def _tell(self, answer: Answer) -> None:
+        """Log how it goes, once for each change: a collector that refuses all would fill the log."""
+        told = "" if isinstance(answer, Taken) else answer.why
+        if told == self._told:
+            return
+        self._told = told
+        if isinstance(answer, Taken):
+            LOG.warning("the collector takes spans again")
+        elif isinstance(answer, Never):
+            LOG.warning("the collector refuses spans, and they are lost: %s", told)
+        else:
+            LOG.warning("the collector takes no spans (%s); trying again", told)
+
     def _wait(self, answer: Later, tries: int) -> None:
         """Stay away for a while; until somebody closes us, or for as long as they still let us try."""
-        if tries == 1:
-            LOG.warning("the collector takes no spans (%s); trying again", answer.why)
+        self._tell(answer)
         seconds = pause(tries, answer.after, random.random())
         if not self._closing.is_set():
             self._closing.wait(seconds)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Mapping
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, get_args
 
 Place = Literal["queued", "spooled"]
 # Why a span is lost: there are no other words, so that they can be labels of a metric.
-REASONS: Final = (
+Reason = Literal[
     "queue_full",  # too many waited in memory
     "spool_full",  # likewise, and the spool had no room, or could not be written
     "rejected",  # the collector took the batch in and threw the span away (`partial_success`)
@@ -17,7 +17,8 @@ REASONS: Final = (
     "shutdown",  # the exporter was closed
     "spool_damaged",  # what the spool gave back is not what was put there
     "unencodable",  # a span of the model's own that has no OTLP form
-)
+]
+REASONS: Final[tuple[Reason, ...]] = get_args(Reason)
 
 
 class Counts(NamedTuple):
@@ -35,7 +36,7 @@ class Counts(NamedTuple):
     given: int
     found: int
     sent: int
-    lost: Mapping[str, int]
+    lost: Mapping[Reason, int]
     queued: int
     spooled: int
 
@@ -46,7 +47,7 @@ class Tally:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._given = self._found = self._sent = 0
-        self._lost: Counter[str] = Counter()
+        self._lost: Counter[Reason] = Counter()
         self._at: dict[Place, int] = {"queued": 0, "spooled": 0}
 
     def came(self, spans: int) -> None:
@@ -74,7 +75,7 @@ class Tally:
             self._sent += spans - rejected
             self._lost["rejected"] += rejected
 
-    def lost(self, spans: int, reason: str, place: Place) -> None:
+    def lost(self, spans: int, reason: Reason, place: Place) -> None:
         """*spans* were lost from *place*."""
         with self._lock:
             self._at[place] -= spans
