@@ -161,8 +161,9 @@ class Prometheus:
             with urllib.request.urlopen(url, timeout=10) as answer:
                 return json.load(answer)["data"]
         except urllib.error.HTTPError as error:
-            assert error.code == 503, error.read().decode()  # while it starts
-            return None
+            if error.code == 503:  # while it starts
+                return None
+            raise AssertionError(error.read().decode()) from error
         except OSError:
             return None
 

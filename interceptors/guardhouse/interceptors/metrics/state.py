@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from . import catalogue
 from .families import Family, single
@@ -35,7 +35,7 @@ class SpanCounts(Protocol):
     @property
     def sent(self) -> int: ...
     @property
-    def lost(self) -> Mapping[str, int]: ...
+    def lost(self) -> Mapping[Any, int]: ...  # by reason, whichever words the exporter has
     @property
     def queued(self) -> int: ...
     @property
