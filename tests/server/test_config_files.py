@@ -64,6 +64,19 @@ def self_signed(name: str) -> Break:
     return change
 
 
+def tracing(*lines: str) -> Break:
+    """A function that writes *lines* into the section on tracing, for a collector behind TLS."""
+
+    def change(folder: Path) -> None:
+        path = folder / "guardhouse.yaml"
+        head, _, _ = path.read_text().partition("tracing:\n")
+        path.write_text(
+            f"{head}tracing:\n  endpoint: https://a:1\n" + "".join(f"  {line}\n" for line in lines)
+        )
+
+    return change
+
+
 # What is done to a good folder: the change, the key it is told under, words.
 BROKEN: dict[str, tuple[Break, str, str]] = {
     "no certificate": (remove("pki/server.pem"), "tls.certificate", "cannot be read: no such file"),
@@ -94,6 +107,18 @@ BROKEN: dict[str, tuple[Break, str, str]] = {
     "folder as policy": (folder_for("policy.yaml"), "policy", "is a folder; write the path of a file"),
     "huge CA": (rewrite("pki/ca.pem", "x" * (MOST_BYTES + 1)), "tls.client_ca", "is over 8 MiB"),
     "plain CA": (self_signed("pki/ca.pem"), "tls.client_ca", "is no authority's"),
+    "file as spool": (
+        tracing("spool: policy.yaml"),
+        "tracing.spool",
+        "cannot be a folder",
+    ),
+    "no collector CA": (tracing("ca: gone.pem"), "tracing.ca", "cannot be read: no such file"),
+    "garbage collector CA": (tracing("ca: policy.yaml"), "tracing.ca", "holds no certificate in PEM"),
+    "key of another for the collector": (
+        tracing("certificate: pki/client.pem", "key: pki/server.key"),
+        "tracing.key",
+        "does not belong to the certificate",
+    ),
     "file as ledger": (rewrite("ledger", "x"), "audit.path", "cannot be a folder"),
 }
 

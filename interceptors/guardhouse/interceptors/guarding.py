@@ -11,13 +11,18 @@ from .chain import Chain, Guard, Stage
 from .deadline import Deadline
 from .identity import Identity
 from .ledger import Ledger
+from .metrics import Metrics, state
 from .passports import Passports
 from .policy import Policy
 from .policy.authorization import MethodAuthorization, ModelAuthorization
 from .rate import RateLimit
 from .record import Record, Sink
-from .record.collector import exporter_to
+from .record.collector import Collector
+from .record.export.tally import REASONS
+from .record.exporting import exporter_to, resource
+from .record.inner import install
 from .record.lines import Lines
+from .record.parent import OurSpan
 from .record.spans import Spans
 from .tokens import Tokens
 from .tokens.issuers import IssuerKeys
@@ -58,10 +63,11 @@ def guard(
     api_keys: str | Path | None = None,
     tokens: bool = True,
     certificates: bool = True,
-    spans: str | None = None,
+    spans: str | Collector | None = None,
     service: str = "guardhouse",
     deadline: float = 60.0,
     rate: RateLimit | None = None,
+    metrics: Metrics | None = None,
     exists: Callable[[str, str], bool] = _anything,
     more: Sequence[Guard] = (),
 ) -> Iterator[Chain]:
@@ -78,15 +84,18 @@ def guard(
         api_keys: The store of API keys that are accepted: a file that `guardhouse key create` made.
         tokens: Whether a call without a token or an API key is refused.
         certificates: Whether a call without a client certificate is refused.
-        spans: Where a span of every call is sent, over OTLP/gRPC: http(s)://host:port; None sends none.
+        spans: Where a span of every call is sent: a `Collector`, or http(s)://host:port for one that speaks
+            OTLP/gRPC; None sends none.
         service: What the spans call this service.
         deadline: Seconds that a call may take.
         rate: Keeps the limits that the policy sets; a fresh `RateLimit` if None.
+        metrics: Counts every call, and is shown what the parts of the guard tell.
         exists: Whether a (model, version) is served, an empty version being any. Asked only for methods of
             the inference protocol, whose models the policy decides about.
         more: Guards of your own. Each stands behind ours of its stage.
 
     Raises:
+        TracingError: The collector, or its spool, cannot be used; the environment blinds OpenTelemetry.
         ValueError: Neither tokens nor certificates are required; tokens are, and none could be accepted; a
             file of keys is no good. An address of keys that does not answer is tried again, meanwhile its
             tokens are refused.
@@ -96,9 +105,10 @@ def guard(
     if not (tokens or certificates):
         raise ValueError("neither tokens nor certificates are required: anybody could call; require one")
     rules = policy if isinstance(policy, Policy) else Policy.load(policy)
+    rate = rate or RateLimit()
     with ExitStack() as stack:  # what is opened last is closed first
-        guards = (
-            _record(ledger, spans, service, stack),
+        guards: tuple[Guard, ...] = (
+            _record(ledger, spans, service, metrics, stack),
             Deadline(deadline),
             *_credentials(
                 Identity(required=certificates),
@@ -106,12 +116,16 @@ def guard(
                 MethodAuthorization(rules),
                 more,
             ),
-            rate or RateLimit(),
+            rate,
             Validation(),
             ModelAuthorization(exists),
         )
+        if spans is not None:
+            guards = (*guards, OurSpan())
         chain = Chain(*sorted((*guards, *more), key=lambda each: each.stage))
         stack.callback(chain.end)
+        if metrics is not None:
+            metrics.watch(lambda: state.calls(len(chain.under_way), rate.keys))
         yield chain
 
 
@@ -124,19 +138,30 @@ def _credentials(
     return (Passports(identity, tokens, authorization),)
 
 
-def _record(ledger: str | Path | None, spans: str | None, service: str, stack: ExitStack) -> Record:
-    """The outermost guard, and behind it where lines and spans go."""
-    sinks: list[Sink] = []
+def _record(
+    ledger: str | Path | None,
+    spans: str | Collector | None,
+    service: str,
+    metrics: Metrics | None,
+    stack: ExitStack,
+) -> Record:
+    """The outermost guard, and behind it where lines, spans and counts go."""
+    sinks: list[Sink] = [] if metrics is None else [metrics]
     if spans is not None:
         exporter = exporter_to(spans, service)
         stack.callback(exporter.close)
+        stack.callback(install(exporter, resource(service)))
         sinks.append(Spans(exporter.export))
+        if metrics is not None:
+            metrics.watch(lambda: state.spans(exporter.counts, REASONS))
     if ledger is None:
         record = Record(*sinks)
     else:
         book = Ledger(Path(ledger))
         stack.callback(book.close)
         record = Record(Lines(book), *sinks, healthy=lambda: book.healthy)
+        if metrics is not None:
+            metrics.watch(lambda: state.ledger(book))
     stack.callback(record.flush)
     return record
 

@@ -50,6 +50,11 @@ class RateLimit(Guard):
             return None
         return left(grant.limit, self._arrivals.get(_key(principal, grant.limit), now), now)
 
+    @property
+    def keys(self) -> int:
+        """Buckets that are kept."""
+        return len(self._arrivals)
+
     def _charge(self, call: Call, limit: Limit) -> None:
         key = _key(call.principal, limit)
         with self._lock:

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from guardhouse.interceptors.documents import Problem
 
-from .config import Config
+from .config import Collector, Config
 
 MOST_BYTES = 8 * 2**20
 
@@ -41,6 +41,8 @@ def _troubles(config: Config) -> Iterator[tuple[str, str]]:
         if model.onnx is not None:
             yield from _trouble(f"models.{position}.onnx", _check_readable, model.onnx)
     yield from _trouble("audit.path", _check_folder, config.audit.path)
+    if config.tracing is not None:
+        yield from _tracing(config.tracing)
 
 
 def _trouble(key: str, check: Callable[[Path], object], path: Path) -> Iterator[tuple[str, str]]:
@@ -67,6 +69,20 @@ def _tls(config: Config) -> Iterator[tuple[str, str]]:
         yield from _trouble("tls.key", lambda key: _check_pair(tls.certificate, key), tls.key)
     if tls.client_auth == "require" and tls.client_ca is not None:
         yield from _trouble("tls.client_ca", _check_authorities, tls.client_ca)
+
+
+def _tracing(collector: Collector) -> Iterator[tuple[str, str]]:
+    if collector.ca is not None:
+        yield from _trouble("tracing.ca", _certificates, Path(collector.ca))
+    if collector.certificate is not None and collector.key is not None:
+        certificate, key = Path(collector.certificate), Path(collector.key)
+        found = [
+            *_trouble("tracing.certificate", _certificates, certificate),
+            *_trouble("tracing.key", _check_key, key),
+        ]
+        yield from found or _trouble("tracing.key", lambda key: _check_pair(certificate, key), key)
+    if collector.spool is not None:
+        yield from _trouble("tracing.spool", _check_folder, Path(collector.spool))
 
 
 def _read(path: Path) -> bytes:

@@ -7,14 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from guardhouse.interceptors.documents import Node
+from guardhouse.interceptors.documents import Node, units
 from guardhouse.interceptors.documents.sections import Reader, Section, boolean, integer, one_of, text
+from guardhouse.interceptors.record.collector import Protocol, mistakes
 
 from . import config_values as values
-from .config import Audit, Config, Issuer, Limits, Model, Server, Tls, Tokens, Tracing
+from .config import Audit, Collector, Config, Issuer, Limits, Metrics, Model, Server, Tls, Tokens
 
 T = TypeVar("T")
 DEFAULT = Server()
+DEFAULT_SPOOL = Collector("").spool_limit
 
 
 def config(top: Node, path: Path) -> Config:
@@ -22,7 +24,6 @@ def config(top: Node, path: Path) -> Config:
     reader = Reader()
     section = reader.section(top)
     folder = path.parent
-    section.unsupported("metrics")
     tls_section = section.section("tls", "tls: {certificate: ..., key: ..., client_ca: ...}")
     tokens_section = section.section("tokens")
     made = Config(
@@ -34,7 +35,8 @@ def config(top: Node, path: Path) -> Config:
         models=_models(section, folder),
         limits=_limits(section.section("limits")),
         audit=_audit(section.section("audit"), folder),
-        tracing=_tracing(section),
+        tracing=_tracing(section, folder),
+        metrics=_metrics(section),
         server=_server(section.section("server")),
     )
     _who_may_call(tls_section, tokens_section, made.tls, made.tokens)
@@ -132,11 +134,45 @@ def _audit(section: Section, folder: Path) -> Audit:
     )
 
 
-def _tracing(top: Section) -> Tracing | None:
+def _tracing(top: Section, folder: Path) -> Collector | None:
     section = top.section("tracing")
     if "tracing" not in top:
         return None
-    return Tracing(section.required("endpoint", _by(values.endpoint), "endpoint: http://127.0.0.1:4317"))
+    headers = section.section("headers")
+    protocol: Protocol = section.optional("protocol", one_of("grpc", "http/protobuf"), "grpc")
+    made = Collector(
+        endpoint=section.required(
+            "endpoint", _by(values.endpoint(protocol)), "endpoint: http://127.0.0.1:4317"
+        ),
+        protocol=protocol,
+        headers={name: headers.optional(name, text, "") for name in headers.node.fields},
+        ca=section.optional("ca", _path(folder), None),
+        certificate=section.optional("certificate", _path(folder), None),
+        key=section.optional("key", _path(folder), None),
+        spool=section.optional("spool", _path(folder), None),
+        spool_limit=section.optional("spool_limit", _by(units.size), DEFAULT_SPOOL),
+    )
+    if section.sound and headers.sound:
+        for key, problem in mistakes(made):
+            at, _, name = key.partition(".")
+            (headers if name else section).note(problem, name or at)
+    return made
+
+
+def _metrics(top: Section) -> Metrics | None:
+    section = top.section("metrics")
+    if "metrics" not in top:
+        return None
+    made = Metrics(
+        listen=section.optional("listen", _by(values.listen), ""),
+        otlp=section.optional("otlp", _by(values.endpoint("grpc")), ""),
+        interval=section.optional("interval", _by(values.duration), Metrics().interval),
+    )
+    if "listen" not in section and "otlp" not in section:
+        section.missing("listen", "listen: 127.0.0.1:9464, or otlp: http://127.0.0.1:4317")
+    if "interval" in section and "otlp" not in section:
+        section.note("is how often to push, but not where; write otlp: http://127.0.0.1:4317", "interval")
+    return made
 
 
 def _server(section: Section) -> Server:

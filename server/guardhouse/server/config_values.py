@@ -10,6 +10,7 @@ from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
 from guardhouse.interceptors.documents import units
+from guardhouse.interceptors.record.collector import endpoint_problem
 from guardhouse.interceptors.validation.names import is_model_name
 from guardhouse.interceptors.validation.names import is_model_version as is_version
 
@@ -30,13 +31,15 @@ def listen(text: str) -> str:
     raise ValueError(f"`{text}` is not host:port; write 127.0.0.1:8443 or [::1]:8443")
 
 
-def endpoint(text: str) -> str:
-    """http://host:port or https://host:port, and no more."""
-    url = _url(text)
-    plain = url is not None and not (url.path.strip("/") or url.query or url.fragment or url.username)
-    if plain and url is not None and url.scheme in {"http", "https"} and url.port:
+def endpoint(protocol: str) -> Callable[[str], str]:
+    """A reader of where a collector is that speaks *protocol*."""
+
+    def read(text: str) -> str:
+        if problem := endpoint_problem(text, protocol):
+            raise ValueError(problem)
         return text.rstrip("/")
-    raise ValueError(f"`{text}` is not http(s)://host:port; write http://127.0.0.1:4317")
+
+    return read
 
 
 def jwks(folder: Path) -> Callable[[str], str]:
@@ -48,7 +51,7 @@ def jwks(folder: Path) -> Callable[[str], str]:
         url = _url(text)
         if url is None or url.scheme not in {"http", "https"} or url.username or url.fragment:
             raise ValueError(f"`{text}` cannot be fetched; write https://host/path, or the path of a file")
-        if url.scheme == "http" and not _is_loopback(url.hostname or ""):
+        if url.scheme == "http" and not is_loopback(url.hostname or ""):
             raise ValueError(f"`{text}` can be changed on its way; write https://")
         return text
 
@@ -126,6 +129,14 @@ def size(least: int) -> Callable[[str], int]:
     return read
 
 
+def is_loopback(host: str) -> bool:
+    """Whether *host*, an IPv6 address without brackets, is this machine alone."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def _url(text: str) -> SplitResult | None:
     """*text* as a URL with a host, or None."""
     try:
@@ -155,10 +166,3 @@ def _address(text: str, version: int) -> bool:
         return ipaddress.ip_address(text).version == version
     except ValueError:
         return False
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from guardhouse.interceptors.policy.rules import Role
 
 from .assembly import Parts
-from .config import Config
+from .config import Config, Metrics
+from .config_values import is_loopback
 
 Facts = dict[str, str | list[str]]
 
@@ -25,8 +26,22 @@ def report(config: Config, parts: Parts, address: str) -> Facts:
         "roles": [_role(role) for role in parts.policy.roles.values()],
         "ledger": str(config.audit.path),
         "traces": config.tracing.endpoint if config.tracing else "not sent",
-        "warnings": [str(warning) for warning in parts.policy.warnings] or "none",
+        "metrics": _metrics(config.metrics, parts.metrics),
+        "warnings": [*map(str, parts.policy.warnings), *_warnings(parts.metrics)] or "none",
     }
+
+
+def _metrics(settings: Metrics | None, address: str) -> str | list[str]:
+    read = [f"http://{address}/metrics"] if address else []
+    pushed = [f"{settings.otlp} every {settings.interval:g} s"] if settings and settings.otlp else []
+    return [*read, *pushed] or "not measured"
+
+
+def _warnings(metrics: str) -> list[str]:
+    """Where *metrics* are read, if others than this machine can."""
+    if not metrics or is_loopback(metrics.rpartition(":")[0].strip("[]")):
+        return []
+    return [f"metrics.listen: whoever reaches {metrics} can read the metrics, without any proof"]
 
 
 def _role(role: Role) -> str:

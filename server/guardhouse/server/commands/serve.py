@@ -15,6 +15,7 @@ import click
 import uvloop
 
 from guardhouse.interceptors.ledger import LedgerError
+from guardhouse.interceptors.record.collector import TracingError
 from guardhouse.server.app import PortInUse, serve
 from guardhouse.server.assembly import Parts, assembled
 from guardhouse.server.config import Config, check_files, load
@@ -45,7 +46,7 @@ def command(config: Path, overrides: tuple[str, ...], as_json: bool) -> None:
     try:
         with assembled(settings) as parts:
             uvloop.run(serve(settings, parts, lambda address: _announce(settings, parts, address, as_json)))
-    except (PortInUse, ModelLoadError, LedgerError) as error:
+    except (PortInUse, ModelLoadError, LedgerError, TracingError) as error:
         raise click.ClickException(str(error)) from error
     click.echo("stopped; every call is on the ledger", err=True)
     _leave()
