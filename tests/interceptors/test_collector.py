@@ -322,6 +322,22 @@ def test_an_answer_that_does_not_end(raw: Any, answer: bytes, means: Answer) -> 
     assert transport.send(REQUEST, 0.2) == Later("OSError")
 
 
+def test_an_answer_that_drips(raw: Any) -> None:
+    """A byte now and then keeps every single read in time, but not the request."""
+    over = threading.Event()
+
+    def drops() -> Iterator[bytes]:
+        while not over.wait(0.02):
+            yield b"x"
+
+    endpoint, _ = raw(b"HTTP/1.1 200 OK\r\nx: ", then=drops())
+    transport = transport_to(Collector(endpoint, "http/protobuf"))
+
+    assert transport.send(REQUEST, 0.3) == Taken(0)  # as the first line of the answer says
+    over.set()
+    transport.close()
+
+
 def test_an_answer_that_is_not_http(raw: Any) -> None:
     """It is as if nobody had been there."""
     endpoint, _ = raw(b"SSH-2.0-x\r\n")
