@@ -102,3 +102,38 @@ def test_a_model_that_traces(gate: Gate) -> None:
     assert {(span.trace_id, span.parent_span_id) for span in spans["traced_model"]} == parents
     assert [span.name for span in spans["traced_model"]] == ["multiply"] * 3
     assert len({str(each.resource) for each in resources}) == 1
+
+
+def test_an_environment_that_blinds(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the SDK switched off a model's own spans would be lost: the server says so, and does not start."""
+    monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
+    with pytest.raises(AssertionError):  # there is no report
+        gate.start()
+    assert gate.process.wait(30) == 1
+    (said,) = (line for line in gate.log().splitlines() if line.startswith("guardhouse: "))
+    assert "none comes out; unset what switches OpenTelemetry off" in said
+    assert "OTEL_SDK_DISABLED" in said
+    assert "Traceback" not in gate.log()
+
+
+def test_an_environment_that_does_not(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Samplers, limits and exporters from the environment have no say: both kinds of spans arrive whole."""
+    for name, value in {
+        "OTEL_TRACES_SAMPLER": "always_off",
+        "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": "1",
+        "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT": "1",
+        "OTEL_TRACES_EXPORTER": "none",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1",
+        "OTEL_PROPAGATORS": "none",
+    }.items():
+        monkeypatch.setenv(name, value)
+    with ExitStack() as stack:
+        sink = Sink()
+        stack.callback(sink.stop)
+        endpoint = f"tracing.endpoint=http://127.0.0.1:{sink.port}"
+        gate.start("--set", endpoint, "--set", "models.0.python=traced_model:double")
+        ask(gate, 1)
+        ended(gate)
+    ours, theirs = sorted(sink.spans, key=lambda span: span["name"] == "multiply")
+    assert (ours["rpc.method"], theirs["name"]) == ("inference.GRPCInferenceService/ModelInfer", "multiply")
+    assert len(ours) > 15

@@ -344,6 +344,12 @@ BAD = {
         "tracing.certificate",
         "stands alone; write key too",
     ),
+    "limit of no spool": (
+        added("tracing: {endpoint: 'https://a:1', spool_limit: 1GiB}\n"),
+        18,
+        "tracing.spool_limit",
+        "limits a spool that is not there; write spool, or take it out",
+    ),
     "small spool": (
         added("tracing: {endpoint: 'http://a:1', spool: s, spool_limit: 1MiB}\n"),
         18,

@@ -152,6 +152,8 @@ def _tracing(top: Section, folder: Path) -> Collector | None:
         spool=section.optional("spool", _path(folder), None),
         spool_limit=section.optional("spool_limit", _by(units.size), DEFAULT_SPOOL),
     )
+    if "spool_limit" in section and "spool" not in section:
+        section.note("limits a spool that is not there; write spool, or take it out", "spool_limit")
     if section.sound and headers.sound:
         for key, problem in mistakes(made):
             at, _, name = key.partition(".")
