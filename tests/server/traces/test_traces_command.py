@@ -15,14 +15,21 @@ from guardhouse.server.commands.traces import command
 from guardhouse.server.traces.store import Store
 
 READY = re.compile(r"receiving traces on (127\.0\.0\.1:\d+), store (.+)\n")
+READY_HTTP = re.compile(r"receiving OTLP/HTTP on http://(127\.0\.0\.1:\d+)\n")
 FOLLOW = ("--follow", "--listen", "127.0.0.1:0")
 
 
 def ready(stream: Any) -> str:
-    """The address in the line that says the receiver is up."""
-    found = READY.fullmatch(stream.readline())
+    """The address in the first of the lines that say the receiver is up."""
+    return ready_both(stream)[0]
+
+
+def ready_both(stream: Any) -> tuple[str, str]:
+    """The addresses in the two lines that say the receiver is up, for gRPC and for HTTP."""
+    found, http = READY.fullmatch(stream.readline()), READY_HTTP.fullmatch(stream.readline())
     assert found
-    return found[1]
+    assert http
+    return found[1], http[1]
 
 
 def stop(process: subprocess.Popen[str], number: int = signal.SIGTERM) -> tuple[str, str]:
@@ -53,7 +60,7 @@ def test_receive_print_and_stop(start: Any, tmp_path: Path, otlp: Any, number: i
         export(otlp.request(otlp.own_span(1), otlp.span(2, parent_span_id=bytes(7) + b"\1")))
     assert process.stdout.readline().startswith("trace 00000000000000000000000000000001  ")
     assert "ModelInfer digits" in process.stdout.readline()
-    assert process.stdout.readline().startswith("    span 2 ")
+    assert process.stdout.readline().startswith("  └ span 2 ")
     assert process.stdout.readline() == "\n"
     assert stop(process, number) == ("", "")
     with Store.reading(tmp_path / "made" / "t.db") as store:
@@ -118,6 +125,7 @@ def test_a_taken_port_without_a_store_is_an_error(tmp_path: Path) -> None:
     [
         (["--follow", "--listen", "0.0.0.0:4317"], "not a loopback address"),
         (["--follow", "--listen", "nowhere"], "--listen wants HOST:PORT"),
+        (["--follow", "--listen", "127.0.0.1:65535"], "the next one receives OTLP/HTTP"),
         ([], "start the receiver with `guardhouse traces --follow`"),
         (["abc"], "start the receiver with `guardhouse traces --follow`"),
     ],

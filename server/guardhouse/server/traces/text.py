@@ -3,7 +3,16 @@
 import unicodedata
 from dataclasses import dataclass
 
-SGR = {"refused": "1;31", "error": "31", "allowed": "32", "dim": "2", "bold": "1", "part": "36", "bar": "34"}
+SGR = {
+    "refused": "1;31",
+    "error": "31",
+    "allowed": "32",
+    "dim": "2",
+    "bold": "1",
+    "part": "36",
+    "bar": "34",
+    "child": "35",
+}
 UNITS = (
     (86_400_000_000_000, "d"),
     (3_600_000_000_000, "h"),
