@@ -1,5 +1,6 @@
 """`guardhouse traces` as a real process: started, sent spans, stopped by a signal."""
 
+import http.client
 import json
 import re
 import signal
@@ -66,6 +67,45 @@ def test_receive_print_and_stop(start: Any, tmp_path: Path, otlp: Any, number: i
     with Store.reading(tmp_path / "made" / "t.db") as store:
         assert store.count_spans() == 2
     assert (tmp_path / "made" / "t.db").stat().st_mode & 0o777 == 0o600
+
+
+def test_children_that_come_first_are_drawn_below_their_parent(start: Any, otlp: Any) -> None:
+    """A model's spans, which end before the call does, and one that comes after: two blocks, no span twice."""
+    process = start(*FOLLOW)
+    address, web = ready_both(process.stdout)
+    child = {"parent_span_id": bytes(7) + b"\1", "name": "\x1b[2Jpredict\u202e"}
+    with otlp.exporter(address) as export:
+        export(otlp.request(otlp.span(3, parent_span_id=bytes(7) + b"\2"), otlp.span(2, **child)))
+        export(otlp.request(otlp.own_span(1)))
+        block = [process.stdout.readline() for _ in range(5)]
+        assert block[0].endswith("  3 spans\n")
+        assert block[1].startswith("  ModelInfer digits")
+        assert block[2].startswith(r"  └ \x1b[2Jpredict\u202e ")
+        assert block[3].startswith("    └ span 3 ")
+    post(web, otlp.request(otlp.span(4, parent_span_id=bytes(7) + b"\2")).SerializeToString())
+    block = [process.stdout.readline() for _ in range(3)]
+    assert block[0].endswith("  1 more span\n")
+    assert block[1].startswith("    └ span 4 ")
+    assert stop(process) == ("", "")
+
+
+def test_without_a_port_for_http_there_is_grpc(start: Any, otlp: Any) -> None:
+    """Where the next port is taken, it says so and goes on without."""
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        port = holder.getsockname()[1]
+        process = start("--follow", "--quiet", "--listen", f"127.0.0.1:{port - 1}")
+        assert READY.fullmatch(process.stdout.readline())
+        assert process.stderr.readline().startswith(f"no OTLP/HTTP: port {port} is in use")
+        with otlp.exporter(f"127.0.0.1:{port - 1}") as export:
+            export(otlp.request(otlp.span(1)))
+        assert stop(process) == ("", "")
+
+
+def post(address: str, body: bytes) -> None:
+    connection = http.client.HTTPConnection(address, timeout=30)
+    connection.request("POST", "/v1/traces", body, {"Content-Type": "application/x-protobuf"})
+    assert connection.getresponse().status == 200
+    connection.close()
 
 
 def test_what_arrived_last_is_printed_too(start: Any, otlp: Any) -> None:

@@ -32,7 +32,7 @@ class Look:
 
     def paint(self, text: str, style: str) -> str:
         """*text* in the colour of *style* (a key of `SGR`), or as it is."""
-        return f"\x1b[{SGR[style]}m{text}\x1b[0m" if self.colour and style in SGR else text
+        return f"\x1b[{SGR[style]}m{text}\x1b[0m" if self.colour and text and style in SGR else text
 
     def symbol(self, rich: str, plain: str) -> str:
         """*rich*, or *plain* where only ASCII may be used."""

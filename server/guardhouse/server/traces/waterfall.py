@@ -100,9 +100,11 @@ def parts(span: Span, start: int) -> list[tuple[str, int, int]]:
 
 def _header(trace_id: str, scale: Scale, total: int, added: bool, look: Look) -> str:
     count = f"{total:,} {'more ' if added else ''}{'span' if total == 1 else 'spans'}"
-    words = f"  {_time(scale.first)}  {_length(scale.last - scale.first, look).strip()}  {count}"
+    words = f"  {_length(scale.last - scale.first, look).strip()}  {count}"
     name = f"trace {printable(trace_id)}"
     room = scale.width - cells(name)
+    if len(moment := f"  {_time(scale.first)}") + len(words) <= room:  # the first to go where it is narrow
+        words = moment + words
     return look.paint(name, "bold") + look.paint(fit(words, room, "").rstrip(), "dim")
 
 
