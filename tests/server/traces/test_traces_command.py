@@ -6,6 +6,8 @@ import re
 import signal
 import socket
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -41,18 +43,6 @@ def stop(process: subprocess.Popen[str], number: int = signal.SIGTERM) -> tuple[
     return out, err
 
 
-@pytest.fixture
-def filled(tmp_path: Path, otlp: Any) -> Path:
-    """A store of three traces."""
-    from guardhouse.server.traces.otlp import read_request
-
-    path = tmp_path / "filled.db"
-    spans = [otlp.own_span(1, 0xA << 124), otlp.own_span(2, 0xB << 124), otlp.span(3, 0xC << 124)]
-    with Store.open(path) as store:
-        store.add(read_request(otlp.request(*spans)).spans)
-    return path
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_receive_print_and_stop(start: Any, tmp_path: Path, otlp: Any, number: int) -> None:
     """Spans sent to the address it prints come out as a waterfall and are stored; a signal ends it with 0."""
@@ -70,7 +60,7 @@ def test_receive_print_and_stop(start: Any, tmp_path: Path, otlp: Any, number: i
 
 
 def test_children_that_come_first_are_drawn_below_their_parent(start: Any, otlp: Any) -> None:
-    """A model's spans, which end before the call does, and one that comes after: two blocks, no span twice."""
+    """A model's spans, which end before the call, and one that comes late: two blocks, no span twice."""
     process = start(*FOLLOW)
     address, web = ready_both(process.stdout)
     child = {"parent_span_id": bytes(7) + b"\1", "name": "\x1b[2Jpredict\u202e"}
@@ -91,14 +81,27 @@ def test_children_that_come_first_are_drawn_below_their_parent(start: Any, otlp:
 
 def test_without_a_port_for_http_there_is_grpc(start: Any, otlp: Any) -> None:
     """Where the next port is taken, it says so and goes on without."""
-    with socket.create_server(("127.0.0.1", 0)) as holder:
-        port = holder.getsockname()[1]
+    with two_ports() as port:
         process = start("--follow", "--quiet", "--listen", f"127.0.0.1:{port - 1}")
         assert READY.fullmatch(process.stdout.readline())
         assert process.stderr.readline().startswith(f"no OTLP/HTTP: port {port} is in use")
         with otlp.exporter(f"127.0.0.1:{port - 1}") as export:
             export(otlp.request(otlp.span(1)))
         assert stop(process) == ("", "")
+
+
+@contextmanager
+def two_ports() -> Iterator[int]:
+    """A port that is held meanwhile, with a free one before it."""
+    while True:
+        with socket.create_server(("127.0.0.1", 0)) as holder:
+            port = holder.getsockname()[1]
+            try:
+                socket.create_server(("127.0.0.1", port - 1)).close()
+            except OSError:
+                continue
+            yield port
+            return
 
 
 def post(address: str, body: bytes) -> None:
@@ -177,98 +180,3 @@ def test_mistakes_are_one_line(tmp_path: Path, arguments: list[str], says: str) 
     assert says in result.stderr
     assert result.stderr.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    ("arguments", "says"),
-    [
-        (["dd"], "no trace begins with dd"),
-        (["zz"], "hex digits"),
-        (["--follow", "--listen", "127.0.0.1:0", "zz"], "hex digits"),
-    ],
-)
-def test_a_prefix_that_finds_nothing(filled: Path, arguments: list[str], says: str) -> None:
-    """A trace that is not there, or an id that cannot be one, is one line too."""
-    result = CliRunner().invoke(command, [*arguments, "--store", str(filled)])
-    assert result.exit_code == 1
-    assert says in result.stderr
-    assert result.stderr.count("\n") == 1
-
-
-def test_an_emptied_store_is_empty(tmp_path: Path) -> None:
-    """A store that exists but holds nothing says how to fill it."""
-    Store.open(tmp_path / "t.db").close()
-    result = CliRunner().invoke(command, ["--store", str(tmp_path / "t.db")])
-    assert result.exit_code == 1
-    assert "guardhouse traces --follow" in result.stderr
-
-
-def test_the_last_traces_are_printed(filled: Path) -> None:
-    """Without --follow the newest traces are printed, oldest of them first, without colour in a pipe."""
-    result = CliRunner().invoke(command, ["--last", "2", "--store", str(filled)])
-    assert result.exit_code == 0
-    assert re.findall(r"^trace (.)", result.stdout, re.MULTILINE) == ["b", "c"]
-    assert "\x1b" not in result.stdout
-
-
-def test_one_trace_by_the_beginning_of_its_id(filled: Path) -> None:
-    """A prefix prints that trace alone; --json gives it to programs, in ASCII."""
-    result = CliRunner().invoke(command, ["b", "--json", "--store", str(filled)])
-    assert result.exit_code == 0
-    assert result.stdout.isascii()
-    document = json.loads(result.stdout)
-    assert document["trace_id"] == "b" + "0" * 31
-    assert document["spans"][0]["attributes"]["guardhouse.decision"] == "allowed"
-
-
-def test_the_store_of_this_folder_or_the_demo_comes_first(
-    filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Without --store it is ./traces.db, else .demo/traces.db, else the one in the state folder."""
-    here, demo = tmp_path / "traces.db", tmp_path / ".demo" / "traces.db"
-    state = tmp_path / "state" / "guardhouse" / "traces.db"
-    demo.parent.mkdir()
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    assert str(state) in CliRunner().invoke(command, ["b"]).stderr
-    for path, last in ((state, 1), (demo, 2), (here, 3)):
-        _some_of(filled, path, last)
-        listed = CliRunner().invoke(command, [])
-        assert len(re.findall("(?m)^trace ", listed.stdout)) == last
-        assert CliRunner().invoke(command, ["c"]).stdout.startswith("trace c")
-
-
-def _some_of(store: Path, path: Path, last: int) -> None:
-    """Put the *last* traces of *store* into a store at *path*."""
-    with Store.reading(store) as source, Store.open(path) as target:
-        for spans in source.recent(last):
-            target.add(spans)
-
-
-def test_the_width_is_the_terminals(filled: Path) -> None:
-    """Lines are as wide as the terminal, 100 columns where nobody knows."""
-    runner = CliRunner()
-    wide = runner.invoke(command, ["a", "--store", str(filled)], env={"COLUMNS": "140"})
-    unknown = runner.invoke(command, ["a", "--store", str(filled)], env={"COLUMNS": None})
-    assert len(wide.stdout.splitlines()[1]) == 140
-    assert len(unknown.stdout.splitlines()[1]) == 100
-
-
-@pytest.mark.parametrize(("no_color", "coloured"), [("", True), ("1", False)])
-def test_colour_on_a_terminal_only(filled: Path, no_color: str, coloured: bool) -> None:
-    """On a terminal there is colour, unless NO_COLOR asks for none."""
-    pty = pytest.importorskip("pty", reason="needs a pseudo terminal")
-    import os
-    import sys
-
-    source = "from guardhouse.server.commands.traces import command; command()"
-    controller, terminal = pty.openpty()
-    environment = {**os.environ, "NO_COLOR": no_color, "TERM": "xterm", "PYTHONIOENCODING": "utf-8"}
-    arguments = [sys.executable, "-c", source, "a", "--store", str(filled)]
-    process = subprocess.Popen(arguments, stdout=terminal, env=environment)
-    assert process.wait(timeout=30) == 0
-    os.close(terminal)
-    shown = os.read(controller, 65536).decode()
-    os.close(controller)
-    assert "ModelInfer" in shown
-    assert ("\x1b[" in shown) is coloured

@@ -65,7 +65,7 @@ def test_deep_trees_keep_room_for_names() -> None:
 
 
 def test_late_children_show_in_their_place() -> None:
-    """What came after the trace was shown is drawn alone, where it belongs on the scale of the whole trace."""
+    """What came after the trace was shown is drawn alone, where it belongs on the whole trace's scale."""
     header, line = render([plain(3, 2, 5, 10)], Look(60), earlier=[plain(1), plain(2, 1, 0, 5)])
     assert header.endswith("10 ns  1 more span")
     assert line.startswith("    └ n3")
