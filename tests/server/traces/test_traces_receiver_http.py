@@ -6,6 +6,7 @@ import socket
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
+from guardhouse.server.traces import receiver_http
 from guardhouse.server.traces.listen import ListenError
 from guardhouse.server.traces.receiver import MAX_MESSAGE, receiving
 from guardhouse.server.traces.receiver_http import receiving_http
@@ -127,6 +129,27 @@ def test_a_body_that_stays_short_is_not_stored(store: Store, otlp: Any) -> None:
             assert sender.makefile("rb").readline().split()[1] == b"400"
         assert post_to(address, body) == (200, b"")
     assert store.count_spans() == 1
+
+
+def test_a_sender_that_drips_is_cut_off(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who sends a byte now and then holds a connection only so long, and never the receiver's end."""
+    monkeypatch.setattr(receiver_http, "LIFETIME", 0.2)
+    with receiving_http(store, ANY_PORT, pytest.fail) as address:
+        host, _, port = address.partition(":")
+        with socket.create_connection((host, int(port)), timeout=0.01) as sender:
+            sender.sendall(b"POST /v1/traces HTTP/1.1\r\nDrip: ")
+            with suppress(ConnectionError):
+                while not closed(sender):
+                    sender.sendall(b"x")
+    assert store.count_spans() == 0
+
+
+def closed(connection: socket.socket) -> bool:
+    """Whether the other side has ended *connection*."""
+    try:
+        return connection.recv(1) == b""
+    except TimeoutError:
+        return False
 
 
 def test_other_verbs_are_not_served(store: Store) -> None:

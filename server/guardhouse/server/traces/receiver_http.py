@@ -9,7 +9,7 @@ import sqlite3
 import threading
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -22,6 +22,7 @@ from guardhouse.server.traces.store import Store
 
 PATH = "/v1/traces"
 PROTOBUF = "application/x-protobuf"
+LIFETIME = 10.0  # seconds for a whole request: else one that drips would hold up the end
 GZIP = 16 + zlib.MAX_WBITS  # zlib's word for gzip's header and trailer
 
 Accept = Callable[[bytes], bytes]
@@ -82,6 +83,14 @@ def _handler(take: Accept) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         timeout = GRACE  # seconds that a connection may say nothing; each has one request
 
+        def handle(self) -> None:
+            cut = threading.Timer(LIFETIME, _hang_up, (self.connection,))
+            cut.start()
+            try:
+                super().handle()
+            finally:
+                cut.cancel()
+
         def do_POST(self) -> None:
             try:
                 status, body = HTTPStatus.OK, take(_read(self))
@@ -100,6 +109,11 @@ def _handler(take: Accept) -> type[BaseHTTPRequestHandler]:
             """Nothing: the terminal shows traces."""
 
     return Handler
+
+
+def _hang_up(connection: socket.socket) -> None:
+    with suppress(OSError):  # it is closed already
+        connection.shutdown(socket.SHUT_RDWR)
 
 
 def _read(request: BaseHTTPRequestHandler) -> bytes:
