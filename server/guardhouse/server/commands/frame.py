@@ -12,6 +12,7 @@ from click.shell_completion import CompletionItem
 # What an absent package means: the extra that brings it.
 EXTRAS: Final = {
     "cryptography": "server",
+    "duckdb": "audit",
     "grpc_health": "server",
     "grpc_reflection": "server",
     "joserfc": "server",
