@@ -154,7 +154,7 @@ def test_the_table_has_a_row_for_each_and_the_total(folder: Path, run: Run) -> N
     said = run("audit", "query", folder, "--sum", "model")
     assert said.out.splitlines() == [
         "model   calls  refused  units       in       out    model      p50      p99",
-        "digits     30        6     24  2.9 KiB  58.6 KiB  12.0 ms  22.0 ms  40.0 ms",
+        "digits     30        6     24  2.9 KiB  58.6 KiB  12.0 ms  20.0 ms  40.0 ms",
         "fraud      10        2      8   1000 B  19.5 KiB   4.0 ms  17.0 ms  37.0 ms",
         "total      40        8     32  3.9 KiB  78.1 KiB  16.0 ms  20.0 ms  40.0 ms",
     ]

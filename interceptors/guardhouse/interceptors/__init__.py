@@ -15,6 +15,7 @@ from .refusal import REASONS, Refusal
 from .shells.aio import Guarded, aio
 
 if TYPE_CHECKING:
+    from .capture import Capturing
     from .deadline import Deadline
     from .guarding import Issuer, guard
     from .identity import Identity
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = [
     "REASONS",
     "Call",
+    "Capturing",
     "Chain",
     "Deadline",
     "Exporter",
@@ -67,6 +69,7 @@ __all__ = [
 
 # Read when they are first asked for: a chain of one guard need not load cryptography, numpy and YAML.
 _LATER = {
+    "Capturing": "capture",
     "Deadline": "deadline",
     "Exporter": "record.export",
     "Identity": "identity",

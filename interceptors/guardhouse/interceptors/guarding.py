@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from .capture import Capture, Capturing, Store
 from .chain import Chain, Guard
 from .deadline import Deadline
 from .identity import Identity
@@ -63,6 +64,7 @@ def guard(
     deadline: float = 60.0,
     rate: RateLimit | None = None,
     exists: Callable[[str, str], bool] = _anything,
+    capture: Capturing | None = None,
     more: Iterable[Guard] = (),
 ) -> Iterator[Chain]:
     """A chain of all guards, ready for `aio` or `sync`. Leave it once the server has stopped.
@@ -84,9 +86,11 @@ def guard(
         rate: Keeps the limits that the policy sets; a fresh `RateLimit` if None.
         exists: Whether a (model, version) is served, an empty version being any. Asked only for methods of
             the inference protocol, whose models the policy decides about.
+        capture: What to keep of inputs and outputs; None, as it should be, keeps none.
         more: Guards of your own. Each stands behind ours of its stage.
 
     Raises:
+        CaptureError: The folder of captures cannot be used.
         ValueError: Neither tokens nor certificates are required; tokens are, and none could be accepted; a
             file of keys is no good. An address of keys that does not answer is tried again, meanwhile its
             tokens are refused.
@@ -108,6 +112,7 @@ def guard(
             rate or RateLimit(),
             Validation(),
             ModelAuthorization(exists),
+            *_capture(capture, stack),
         )
         chain = Chain(*sorted((*guards, *more), key=lambda each: each.stage))
         stack.callback(under_way.end, chain)
@@ -129,6 +134,14 @@ def _record(ledger: str | Path | None, spans: str | None, service: str, stack: E
         record = Record(Lines(book), *sinks, healthy=lambda: book.healthy)
     stack.callback(record.flush)
     return record
+
+
+def _capture(wanted: Capturing | None, stack: ExitStack) -> Iterator[Capture]:
+    """The guard that keeps inputs and outputs, where that is wanted."""
+    if wanted is not None:
+        store = Store(wanted.path, limit=wanted.limit, keep=wanted.keep)
+        stack.callback(store.close)
+        yield Capture(store, wanted.models, wanted.max_bytes)
 
 
 def _tokens(

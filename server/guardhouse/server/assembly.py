@@ -30,7 +30,8 @@ def assembled(config: Config) -> Iterator[Parts]:
     Raises:
         ConfigError: The policy, or a file of keys, is not right.
         ModelLoadError: A model cannot be loaded.
-        LedgerError, KeyStoreError: The ledger or the store of API keys cannot be opened.
+        LedgerError, KeyStoreError, CaptureError: The ledger, the store of API keys or the folder of captures
+            cannot be opened.
     """
     policy, rate = Policy.load(config.policy), RateLimit()
     _check_keys(config)
@@ -49,6 +50,7 @@ def assembled(config: Config) -> Iterator[Parts]:
             deadline=config.server.deadline,
             rate=rate,
             exists=models.exists,
+            capture=config.capture,
         ) as chain,
     ):
         yield Parts(chain, policy, models, rate)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from guardhouse.interceptors import documents
+from guardhouse.interceptors.capture import Capturing
 from guardhouse.interceptors.documents import ConfigError, Problem
 from guardhouse.interceptors.documents.overrides import override
 
@@ -125,6 +126,7 @@ class Config:
     models: tuple[Model, ...]
     limits: Limits
     audit: Audit
+    capture: Capturing | None
     tracing: Tracing | None
     server: Server
     places: Mapping[str, tuple[str, int]] = field(default_factory=dict, repr=False, compare=False)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
+from guardhouse.interceptors.capture import Capturing
 from guardhouse.interceptors.documents import Node
 from guardhouse.interceptors.documents.sections import Reader, Section, boolean, integer, one_of, text
 
@@ -15,6 +16,7 @@ from .config import Audit, Config, Issuer, Limits, Model, Server, Tls, Tokens, T
 
 T = TypeVar("T")
 DEFAULT = Server()
+KEPT = Capturing(Path("captures"), ())
 
 
 def config(top: Node, path: Path) -> Config:
@@ -34,9 +36,12 @@ def config(top: Node, path: Path) -> Config:
         models=_models(section, folder),
         limits=_limits(section.section("limits")),
         audit=_audit(section.section("audit"), folder),
+        capture=_capture(section, folder),
         tracing=_tracing(section),
         server=_server(section.section("server")),
     )
+    if made.capture is not None and section.sound and made.capture.path == made.audit.path:
+        section.note("is the folder of the ledger; captures want one of their own, like captures/", "capture")
     _who_may_call(tls_section, tokens_section, made.tls, made.tokens)
     reader.finish()
     return replace(made, places=dict(_places(top)))
@@ -129,6 +134,19 @@ def _audit(section: Section, folder: Path) -> Audit:
     return Audit(
         path=section.optional("path", _path(folder), folder / "ledger"),
         durability=section.optional("durability", _by(values.durability), "buffered"),
+    )
+
+
+def _capture(top: Section, folder: Path) -> Capturing | None:
+    section = top.section("capture")
+    if "capture" not in top:
+        return None
+    return Capturing(
+        models=section.each("models", _by(values.model_pattern), "models: [digits]"),
+        path=section.optional("path", _path(folder), folder / KEPT.path),
+        max_bytes=section.optional("max_bytes", _by(values.amount(1024, 8 * 2**20)), KEPT.max_bytes),
+        limit=section.optional("limit", _by(values.amount(2**20, 2**40)), KEPT.limit),
+        keep=section.optional("keep", _by(values.retention), KEPT.keep),
     )
 
 

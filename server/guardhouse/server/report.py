@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from guardhouse.interceptors.capture import Capturing
+from guardhouse.interceptors.documents.units import format_duration, format_size
 from guardhouse.interceptors.policy.rules import Role
 
 from .assembly import Parts
@@ -14,6 +16,7 @@ def report(config: Config, parts: Parts, address: str) -> Facts:
     """The facts, in the order of reading; lists hold one item for each thing named."""
     issuers = [issuer.issuer for issuer in config.tokens.issuers]
     keys = ["API keys"] if config.tokens.api_keys else []
+    captures = {"captures": _captures(config.capture)} if config.capture else {}
     return {
         "address": address,
         "certificates": "a client certificate is required"
@@ -24,9 +27,17 @@ def report(config: Config, parts: Parts, address: str) -> Facts:
         "open to all": sorted(parts.policy.open_methods) or "nothing: every method needs a credential",
         "roles": [_role(role) for role in parts.policy.roles.values()],
         "ledger": str(config.audit.path),
+        **captures,
         "traces": config.tracing.endpoint if config.tracing else "not sent",
         "warnings": [str(warning) for warning in parts.policy.warnings] or "none",
     }
+
+
+def _captures(capture: Capturing) -> str:
+    return (
+        f"INPUTS AND OUTPUTS of {', '.join(capture.models)} are kept in {capture.path} "
+        f"for {format_duration(capture.keep)}, {format_size(capture.limit)} in all"
+    )
 
 
 def _role(role: Role) -> str:

@@ -27,6 +27,7 @@ EXTRAS: Final = {
 # Errors whose text was written for the person at the terminal.
 OWN: Final = (
     ("guardhouse.clients.errors", "ConfigurationError"),
+    ("guardhouse.interceptors.capture.store", "CaptureError"),
     ("guardhouse.interceptors.documents", "ConfigError"),
     ("guardhouse.interceptors.tokens.keys", "KeyStoreError"),
     ("guardhouse.interceptors.ledger.file", "LedgerError"),
