@@ -103,13 +103,8 @@ def test_the_sums_and_the_options_are_those_of_the_command() -> None:
     """The document names each option that finds calls, and each key that calls can be summed by."""
     text = AUDIT.read_text()
     table = {row[0] for row in rows(text.partition("## query")[2].partition("\n## ")[0])}
-    told = shell("guardhouse audit query --help", ROOT).out
-    assert {name for name in re.findall(r"(--[a-z]+) ", told)} - table == {
-        "--sum",
-        "--limit",
-        "--json",
-        "--help",
-    } & {name for name in re.findall(r"(--[a-z]+) ", told)}
+    told = set(re.findall(r"^  (--[a-z]+) ", shell("guardhouse audit query --help", ROOT).out, re.MULTILINE))
+    assert table == told - {"--sum", "--limit", "--json"}
     summed = text.partition("`--sum` adds up")[2].partition("(UTC)")[0]
     assert re.findall(r"`(\w+)`", summed) == list(KEYS)
 
