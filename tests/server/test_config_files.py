@@ -181,3 +181,14 @@ def test_a_ledger_folder_that_cannot_be_written_is_refused(made: Path) -> None:
     (made / "ledger").mkdir(mode=0o500)
     with pytest.raises(ConfigError, match="cannot be written to"):
         check_files(load(made / "guardhouse.yaml"))
+
+
+def test_a_folder_of_captures_that_is_open_to_others_is_refused(made: Path) -> None:
+    """Captures are for few eyes: the server does not start where others could look in."""
+    config = load(made / "guardhouse.yaml", ["capture={models: ['*']}"])
+    check_files(config)  # where it is not there, it will be made as it must be
+    (made / "captures").mkdir(mode=0o750)
+    with pytest.raises(ConfigError, match="is open to others, and captures are for few eyes; run chmod 700"):
+        check_files(config)
+    (made / "captures").chmod(0o700)
+    check_files(config)

@@ -48,6 +48,38 @@ ISSUER = "    - {issuer: 'https://issuer.example', audience: a, jwks: j.json, al
 KEY = "tokens.issuers.0"
 # What is wrong: the file, the line, the key, words.
 BAD = {
+    "capture without models": (added("capture: {keep: 1d}\n"), 18, "capture.models", "missing; write models"),
+    "capture of no model": (added("capture: {models: []}\n"), 18, "capture.models", "is empty; write models"),
+    "capture of half a word": (
+        added("capture: {models: [dig*]}\n"),
+        18,
+        "capture.models.0",
+        "`dig*` `*` must stand for a whole segment",
+    ),
+    "capture for ever": (
+        added("capture: {models: ['*'], keep: 9999d}\n"),
+        18,
+        "capture.keep",
+        "`9999d` is out of range; write 1h to 3650d",
+    ),
+    "captures without bound": (
+        added("capture: {models: ['*'], limit: 2000GiB}\n"),
+        18,
+        "capture.limit",
+        "write 1MiB to 1024GiB",
+    ),
+    "captures of whole messages": (
+        added("capture: {models: ['*'], max_bytes: 1GB}\n"),
+        18,
+        "capture.max_bytes",
+        "write 1KiB to 8MiB",
+    ),
+    "captures on the ledger": (
+        added("capture: {models: ['*'], path: ledger}\n"),
+        18,
+        "capture",
+        "is the folder of the ledger; captures want one of their own",
+    ),
     "no listen": (changed("listen: 127.0.0.1:0\n", ""), 1, "listen", "missing; write listen: 127.0.0.1:8443"),
     "no port": (changed("127.0.0.1:0", "127.0.0.1"), 1, "listen", "is not host:port"),
     "port too high": (changed("127.0.0.1:0", "127.0.0.1:65536"), 1, "listen", "is not host:port"),

@@ -15,6 +15,7 @@ from .refusal import REASONS, Refusal
 from .shells.aio import Guarded, aio
 
 if TYPE_CHECKING:
+    from .capture import Capturing
     from .deadline import Deadline
     from .guarding import Issuer, guard
     from .identity import Identity
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 __all__ = [
     "REASONS",
     "Call",
+    "Capturing",
     "Chain",
     "Collector",
     "Deadline",
@@ -72,6 +74,7 @@ __all__ = [
 # Read when they are first asked for: a chain of one guard need not load cryptography, numpy and YAML.
 _LATER = {
     "Collector": "record.collector",
+    "Capturing": "capture",
     "Deadline": "deadline",
     "Exporter": "record.export",
     "Identity": "identity",

@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from .capture import Capture, Capturing, Store
 from .chain import Chain, Guard, Stage
 from .deadline import Deadline
 from .identity import Identity
@@ -69,6 +70,7 @@ def guard(
     rate: RateLimit | None = None,
     metrics: Metrics | None = None,
     exists: Callable[[str, str], bool] = _anything,
+    capture: Capturing | None = None,
     more: Sequence[Guard] = (),
 ) -> Iterator[Chain]:
     """A chain of all guards, ready for `aio` or `sync`. Leave it once the server has stopped.
@@ -92,10 +94,12 @@ def guard(
         metrics: Counts every call, and is shown what the parts of the guard tell.
         exists: Whether a (model, version) is served, an empty version being any. Asked only for methods of
             the inference protocol, whose models the policy decides about.
+        capture: What to keep of inputs and outputs; None, as it should be, keeps none.
         more: Guards of your own. Each stands behind ours of its stage.
 
     Raises:
         TracingError: The collector, or its spool, cannot be used; the environment blinds OpenTelemetry.
+        CaptureError: The folder of captures cannot be used.
         ValueError: Neither tokens nor certificates are required; tokens are, and none could be accepted; a
             file of keys is no good. An address of keys that does not answer is tried again, meanwhile its
             tokens are refused.
@@ -119,6 +123,7 @@ def guard(
             rate,
             Validation(),
             ModelAuthorization(exists),
+            *_capture(capture, stack),
         )
         if spans is not None:
             guards = (*guards, OurSpan())
@@ -164,6 +169,14 @@ def _record(
             metrics.watch(lambda: state.ledger(book))
     stack.callback(record.flush)
     return record
+
+
+def _capture(wanted: Capturing | None, stack: ExitStack) -> Iterator[Capture]:
+    """The guard that keeps inputs and outputs, where that is wanted."""
+    if wanted is not None:
+        store = Store(wanted.path, limit=wanted.limit, keep=wanted.keep)
+        stack.callback(store.close)
+        yield Capture(store, wanted.models, wanted.max_bytes)
 
 
 def _tokens(

@@ -35,7 +35,8 @@ def assembled(config: Config) -> Iterator[Parts]:
         ConfigError: The policy, or a file of keys, is not right; nobody can listen at metrics.listen.
         ModelLoadError: A model cannot be loaded.
         TracingError: Spans cannot be sent as configured.
-        LedgerError, KeyStoreError: The ledger or the store of API keys cannot be opened.
+        LedgerError, KeyStoreError, CaptureError: The ledger, the store of API keys or the folder of captures
+            cannot be opened.
     """
     policy, rate = Policy.load(config.policy), RateLimit()
     _check_keys(config)
@@ -56,6 +57,7 @@ def assembled(config: Config) -> Iterator[Parts]:
             rate=rate,
             exists=models.exists,
             metrics=metrics,
+            capture=config.capture,
         ) as chain,
     ):
         yield Parts(chain, policy, models, rate, address)

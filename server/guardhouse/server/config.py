@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from guardhouse.interceptors import documents
+from guardhouse.interceptors.capture import Capturing
 from guardhouse.interceptors.documents import ConfigError, Problem
 from guardhouse.interceptors.documents.overrides import override
 from guardhouse.interceptors.record.collector import Collector
@@ -131,6 +132,7 @@ class Config:
     audit: Audit
     tracing: Collector | None
     metrics: Metrics | None
+    capture: Capturing | None
     server: Server
     places: Mapping[str, tuple[str, int]] = field(default_factory=dict, repr=False, compare=False)
 

@@ -43,6 +43,8 @@ def _troubles(config: Config) -> Iterator[tuple[str, str]]:
     yield from _trouble("audit.path", _check_folder, config.audit.path)
     if config.tracing is not None:
         yield from _tracing(config.tracing)
+    if config.capture is not None:
+        yield from _trouble("capture.path", _check_private_folder, config.capture.path)
 
 
 def _trouble(key: str, check: Callable[[Path], object], path: Path) -> Iterator[tuple[str, str]]:
@@ -166,3 +168,10 @@ def _check_folder(path: Path) -> None:
         raise Unusable(f"cannot be a folder: {nearest} is a file; write another path")
     if not os.access(nearest, os.W_OK | os.X_OK):
         raise Unusable(f"cannot be written to: {nearest} is not ours; change its owner or write another path")
+
+
+def _check_private_folder(path: Path) -> None:
+    """The same, and nobody else may look in."""
+    _check_folder(path)
+    if path.exists() and path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise Unusable(f"is open to others, and captures are for few eyes; run chmod 700 {path}")

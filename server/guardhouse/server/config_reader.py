@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
+from guardhouse.interceptors.capture import Capturing
 from guardhouse.interceptors.documents import Node, units
 from guardhouse.interceptors.documents.sections import Reader, Section, boolean, integer, one_of, text
 from guardhouse.interceptors.record.collector import Protocol, mistakes
@@ -17,6 +18,7 @@ from .config import Audit, Collector, Config, Issuer, Limits, Metrics, Model, Se
 T = TypeVar("T")
 DEFAULT = Server()
 DEFAULT_SPOOL = Collector("").spool_limit
+KEPT = Capturing(Path("captures"), ())
 
 
 def config(top: Node, path: Path) -> Config:
@@ -37,8 +39,11 @@ def config(top: Node, path: Path) -> Config:
         audit=_audit(section.section("audit"), folder),
         tracing=_tracing(section, folder),
         metrics=_metrics(section),
+        capture=_capture(section, folder),
         server=_server(section.section("server")),
     )
+    if made.capture is not None and section.sound and made.capture.path == made.audit.path:
+        section.note("is the folder of the ledger; captures want one of their own, like captures/", "capture")
     _who_may_call(tls_section, tokens_section, made.tls, made.tokens)
     reader.finish()
     return replace(made, places=dict(_places(top)))
@@ -131,6 +136,19 @@ def _audit(section: Section, folder: Path) -> Audit:
     return Audit(
         path=section.optional("path", _path(folder), folder / "ledger"),
         durability=section.optional("durability", _by(values.durability), "buffered"),
+    )
+
+
+def _capture(top: Section, folder: Path) -> Capturing | None:
+    section = top.section("capture")
+    if "capture" not in top:
+        return None
+    return Capturing(
+        models=section.each("models", _by(values.model_pattern), "models: [digits]"),
+        path=section.optional("path", _path(folder), folder / KEPT.path),
+        max_bytes=section.optional("max_bytes", _by(values.amount(1024, 8 * 2**20)), KEPT.max_bytes),
+        limit=section.optional("limit", _by(values.amount(2**20, 2**40)), KEPT.limit),
+        keep=section.optional("keep", _by(values.retention), KEPT.keep),
     )
 
 

@@ -10,6 +10,7 @@ from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
 from guardhouse.interceptors.documents import units
+from guardhouse.interceptors.policy.patterns import pattern
 from guardhouse.interceptors.record.collector import endpoint_problem
 from guardhouse.interceptors.validation.names import is_model_name
 from guardhouse.interceptors.validation.names import is_model_version as is_version
@@ -135,6 +136,37 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def amount(least: int, most: int) -> Callable[[str], int]:
+    """A reader of bytes, *least* to *most*."""
+
+    def read(text: str) -> int:
+        count = units.size(text)
+        if least <= count <= most:
+            return count
+        raise ValueError(
+            f"`{text}` is out of range; write {units.format_size(least)} to {units.format_size(most)}"
+        )
+
+    return read
+
+
+def retention(text: str) -> float:
+    """Seconds that something is kept: an hour to ten years."""
+    seconds = units.duration(text)
+    if 3600 <= seconds <= 3650 * 86_400:
+        return seconds
+    raise ValueError(f"`{text}` is out of range; write 1h to 3650d")
+
+
+def model_pattern(text: str) -> str:
+    """A pattern of model names, as in a policy."""
+    try:
+        pattern(text)
+    except ValueError as error:
+        raise ValueError(f"`{text}` {error}") from None
+    return text
 
 
 def _url(text: str) -> SplitResult | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from guardhouse.interceptors.capture import Capturing
+from guardhouse.interceptors.documents.units import format_duration, format_size
 from guardhouse.interceptors.policy.rules import Role
 
 from .assembly import Parts
@@ -15,6 +17,7 @@ def report(config: Config, parts: Parts, address: str) -> Facts:
     """The facts, in the order of reading; lists hold one item for each thing named."""
     issuers = [issuer.issuer for issuer in config.tokens.issuers]
     keys = ["API keys"] if config.tokens.api_keys else []
+    captures = {"captures": _captures(config.capture)} if config.capture else {}
     return {
         "address": address,
         "certificates": "a client certificate is required"
@@ -25,6 +28,7 @@ def report(config: Config, parts: Parts, address: str) -> Facts:
         "open to all": sorted(parts.policy.open_methods) or "nothing: every method needs a credential",
         "roles": [_role(role) for role in parts.policy.roles.values()],
         "ledger": str(config.audit.path),
+        **captures,
         "traces": config.tracing.endpoint if config.tracing else "not sent",
         "metrics": _metrics(config.metrics, parts.metrics),
         "warnings": [*map(str, parts.policy.warnings), *_warnings(parts.metrics)] or "none",
@@ -42,6 +46,13 @@ def _warnings(metrics: str) -> list[str]:
     if not metrics or is_loopback(metrics.rpartition(":")[0].strip("[]")):
         return []
     return [f"metrics.listen: whoever reaches {metrics} can read the metrics, without any proof"]
+
+
+def _captures(capture: Capturing) -> str:
+    return (
+        f"INPUTS AND OUTPUTS of {', '.join(capture.models)} are kept in {capture.path} "
+        f"for {format_duration(capture.keep)}, {format_size(capture.limit)} in all"
+    )
 
 
 def _role(role: Role) -> str:

@@ -1,0 +1,1 @@
+"""Reading ledgers: their files, the lines as they come, a line as text, and questions about them all."""
