@@ -32,10 +32,11 @@ def _bar(y: int, name: str, row: Mapping[str, Any]) -> str:
     middle, least, most = row["ratios"]["cpu"]
     centre = y + STEP // 2 - 5
     name = f"{name}: {row['what']}"
+    colour = COLOUR[row["ours"]]
     spread = f"M{LEFT + _length(least)} {centre}H{LEFT + _length(most)}"
     return (
         f"{_text(16, centre + 5, name, 12)}"
-        f'<rect x="{LEFT}" y="{y}" width="{_length(middle)}" height="{STEP - 10}" fill="{COLOUR[row["ours"]]}"/>\n'
+        f'<rect x="{LEFT}" y="{y}" width="{_length(middle)}" height="{STEP - 10}" fill="{colour}"/>\n'
         f'<path d="{spread}" stroke="#24292f" stroke-width="2"/>\n'
         f"{_text(LEFT + _length(max(middle, most)) + 8, centre + 5, f'{middle:.2f}', 13)}"
     )

@@ -2,8 +2,8 @@
 
 `python -m benchmarks.load FOLDER PORT CALLS WARM FLIGHT plain|tls`
 
-Makes WARM calls and prints "warm"; waits for a line; makes CALLS calls and prints JSON: seconds, calls, and
-the percentiles of latency in milliseconds. A call that fails ends it.
+Makes 1 + WARM calls and prints "warm"; waits for a line; makes CALLS calls and prints JSON: seconds,
+calls, and the percentiles of latency in milliseconds. A call that fails ends it.
 """
 
 from __future__ import annotations
@@ -35,11 +35,20 @@ def request() -> bytes:
     return made.SerializeToString()
 
 
+def check(answer: bytes) -> None:
+    """ValueError if *answer* is not a ModelInferResponse with as many values as were sent."""
+    found = pb.ModelInferResponse.FromString(answer)
+    raw = sum(map(len, found.raw_output_contents)) // 4
+    if ELEMENTS not in (raw, *(len(each.contents.fp32_contents) for each in found.outputs)):
+        raise ValueError("the server did not give the tensor back")
+
+
 async def main(folder: Path, port: int, calls: int, warm: int, flight: int, plain: bool) -> None:
     """Warm up, wait to be told, and run the load."""
     async with _channel(folder, port, plain) as channel:
         infer: Any = channel.unary_unary(INFER)
         metadata = () if plain else (("authorization", f"Bearer {(folder / 'token').read_text().strip()}"),)
+        check(await infer(request(), metadata=metadata))
         await _run(infer, metadata, warm, flight)
         print("warm", flush=True)
         await asyncio.to_thread(sys.stdin.readline)

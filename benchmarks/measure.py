@@ -95,7 +95,7 @@ def measured(server: Server, size: Size) -> dict[str, float]:
     numbers = map(str, (server.port, size.calls, size.warm, size.flight))
     with program("load", server.folder, *numbers, way, ends="input") as load:
         said(load)
-        before = _spans_arrived(server, before + size.warm)
+        before = _spans_arrived(server, before + 1 + size.warm)
         spent = cpu(server.pid)
         told(load)
         seen = json.loads(said(load))
