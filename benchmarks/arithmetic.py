@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import ceil
 from statistics import median
 
 Figures = Mapping[str, float]  # cpu_us, per_second, p50_ms, p99_ms, spans, calls
 
 
-def percentile(values: Sequence[float], percent: float) -> float:
+def percentile(values: Sequence[float], percent: int) -> float:
     """The least of *values* that at least *percent* of them do not exceed (nearest rank).
 
     Raises:
@@ -17,7 +16,7 @@ def percentile(values: Sequence[float], percent: float) -> float:
     """
     if not values or not 0 < percent <= 100:
         raise ValueError(f"no {percent}th percentile of {len(values)} values")
-    return sorted(values)[ceil(percent / 100 * len(values)) - 1]
+    return sorted(values)[-(-percent * len(values) // 100) - 1]
 
 
 def ratios(base: Figures, own: Figures) -> dict[str, float]:
@@ -35,7 +34,9 @@ def ratios(base: Figures, own: Figures) -> dict[str, float]:
 
 
 def summary(pairs: Sequence[tuple[Figures, Figures]]) -> dict[str, object]:
-    """One row: medians of what was measured, and of each ratio the median with the least and the greatest.
+    """One row: medians of what was measured; against the base, medians with the least and the greatest.
+
+    `over_us` is the processor time of a call beyond the base's, in microseconds.
 
     Args:
         pairs: (base, own) of every round.
@@ -45,6 +46,7 @@ def summary(pairs: Sequence[tuple[Figures, Figures]]) -> dict[str, object]:
     medians = {key: round(median(own[key] for own in owns), 3) for key in MEASURED}
     return {
         **medians,
+        "over_us": _spread([own["cpu_us"] - base["cpu_us"] for base, own in pairs]),
         "ratios": {key: _spread([one[key] for one in each]) for key in each[0]},
         "spans": round(sum(own["spans"] for own in owns)),
         "calls": round(sum(own["calls"] for own in owns)),

@@ -1,9 +1,10 @@
 """The load: so many calls in flight until so many are done. A process of its own.
 
-`python -m benchmarks.load FOLDER PORT CALLS WARM FLIGHT plain|tls`
+`python -m benchmarks.load FOLDER PORT WARM FLIGHT plain|tls`
 
-Makes 1 + WARM calls and prints "warm"; waits for a line; makes CALLS calls and prints JSON: seconds,
-calls, and the percentiles of latency in milliseconds. A call that fails ends it.
+Makes 1 + WARM calls and prints "warm". Then, for every line with a number, makes so many calls and prints
+"done"; at an empty line prints JSON, of all calls since it was warm: how many, the seconds they took, and the
+percentiles of their latency in milliseconds. A call that fails ends it.
 """
 
 from __future__ import annotations
@@ -43,18 +44,20 @@ def check(answer: bytes) -> None:
         raise ValueError("the server did not give the tensor back")
 
 
-async def main(folder: Path, port: int, calls: int, warm: int, flight: int, plain: bool) -> None:
-    """Warm up, wait to be told, and run the load."""
+async def main(folder: Path, port: int, warm: int, flight: int, plain: bool) -> None:
+    """Warm up, and run the load whenever told."""
+    seconds, latencies = 0.0, list[float]()
     async with _channel(folder, port, plain) as channel:
         infer: Any = channel.unary_unary(INFER)
         metadata = () if plain else (("authorization", f"Bearer {(folder / 'token').read_text().strip()}"),)
         check(await infer(request(), metadata=metadata))
         await _run(infer, metadata, warm, flight)
         print("warm", flush=True)
-        await asyncio.to_thread(sys.stdin.readline)
-        start = time.perf_counter()
-        latencies = await _run(infer, metadata, calls, flight)
-        seconds = time.perf_counter() - start
+        while calls := (await asyncio.to_thread(sys.stdin.readline)).strip():
+            start = time.perf_counter()
+            latencies += await _run(infer, metadata, int(calls), flight)
+            seconds += time.perf_counter() - start
+            print("done", flush=True)
     p50, p99 = (percentile(latencies, percent) * 1000 for percent in (50, 99))
     print(json.dumps({"seconds": seconds, "calls": len(latencies), "p50": p50, "p99": p99}))
 
@@ -84,5 +87,5 @@ async def _run(infer: Any, metadata: Any, calls: int, flight: int) -> list[float
 
 
 if __name__ == "__main__":
-    _port, _calls, _warm, _flight = map(int, sys.argv[2:6])
-    uvloop.run(main(Path(sys.argv[1]), _port, _calls, _warm, _flight, sys.argv[6] == "plain"))
+    _port, _warm, _flight = map(int, sys.argv[2:5])
+    uvloop.run(main(Path(sys.argv[1]), _port, _warm, _flight, sys.argv[5] == "plain"))

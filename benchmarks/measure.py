@@ -1,4 +1,4 @@
-"""Starts the servers of the rows, and measures one of them at a time."""
+"""Measures two servers in turns: one of a row, and the one that it is compared with."""
 
 from __future__ import annotations
 
@@ -6,31 +6,23 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from .arithmetic import Figures
-from .processes import cpu, port_in, program, said, told
-from .rows import Row
+from .processes import cpu, program, said, told
+from .servers import Server
 
-POLICY: Final = """
-roles:
-  analyst:
-    allow: [{methods: [ModelInfer], models: [echo]}]
-    limits: {rate: 1000000/s, burst: 1000000}
-bindings:
-  - {role: analyst, claim: {roles: analyst}}
-"""
+TURNS: Final = 10  # of each server in one round
 PAUSE: Final = 0.3  # seconds after a load in which a server writes down what it still holds
 PATIENCE: Final = 12.0  # seconds without a new span after which those missing are lost: the SDK waits 5
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How much is measured: calls before, calls measured, calls in flight; and how often."""
+    """How much is measured: rounds; in each, of each server, calls, calls before, calls in flight."""
 
     rounds: int
     calls: int
@@ -38,85 +30,52 @@ class Size:
     flight: int
 
 
-@dataclass(frozen=True, slots=True)
-class Server:
-    """A running row. `spans` tells how many of its spans have come to the collector."""
+class Loaded:
+    """A server under a load of its own."""
 
-    row: Row
-    folder: Path
-    pid: int
-    port: int
-    spans: Callable[[], int]
+    def __init__(self, server: Server, size: Size, stack: ExitStack) -> None:
+        self._server, self._size = server, size
+        self._before = server.spans()
+        self._spent = 0.0
+        way = "plain" if server.row.plain else "tls"
+        numbers = map(str, (server.port, size.warm, size.flight))
+        self._load: subprocess.Popen[str] = stack.enter_context(
+            program("load", server.folder, *numbers, way, ends="input")
+        )
 
+    def begin(self) -> None:
+        """Begin to count, once it is warm and has sent the spans of that."""
+        said(self._load)
+        self._before = self._arrived(1 + self._size.warm)
+        self._spent = cpu(self._server.pid)
 
-@contextmanager
-def serving(rows: Sequence[Row], folder: Path) -> Iterator[dict[str, Server]]:
-    """All *rows* running, by name, with what they need in *folder*."""
-    _prepare(folder)
-    with ExitStack() as stack:
-        sink = stack.enter_context(program("sink", str(len(rows)), ends="input"))
-        ports = json.loads(said(sink))
-        servers = {}
-        for place, row in enumerate(rows):
-            module, *words = row.program
-            started = stack.enter_context(program(module, folder, f"127.0.0.1:{ports[place]}", *words))
-            port = port_in(said(started))
-            servers[row.name] = Server(row, folder, started.pid, port, _counter(sink, place))
-        yield servers
+    def turn(self) -> None:
+        """Make its share of the calls."""
+        told(self._load, str(self._size.calls // TURNS))
+        said(self._load)
 
+    def end(self) -> Figures:
+        """What was measured. The processor time ends with the last span: nothing is cheap for being late."""
+        calls = self._size.calls // TURNS * TURNS
+        spans = self._arrived(calls) - self._before
+        spent = cpu(self._server.pid) - self._spent
+        told(self._load)
+        seen = json.loads(said(self._load))
+        return {
+            "cpu_us": spent / calls * 1e6,
+            "per_second": seen["calls"] / seen["seconds"],
+            "p50_ms": seen["p50"],
+            "p99_ms": seen["p99"],
+            "spans": spans,
+            "calls": seen["calls"],
+        }
 
-def _prepare(folder: Path) -> None:
-    """Keys, certificates, a token and a configuration, as `guardhouse init` makes them."""
-    command = Path(sys.executable).with_name("guardhouse")
-    subprocess.run(
-        [command, "init", folder, "--force", "--model", "echo=benchmarks.echo:echo"],
-        check=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    (folder / "policy.yaml").write_text(POLICY, encoding="utf-8")
-
-
-def _counter(sink: subprocess.Popen[str], place: int) -> Callable[[], int]:
-    def count() -> int:
-        told(sink)
-        return int(json.loads(said(sink))[place])
-
-    return count
-
-
-def measured(server: Server, size: Size) -> dict[str, float]:
-    """One load on one server: what the load saw, what the server spent, and how many spans arrived.
-
-    The processor time ends with the last span: what is sent late is not sent for nothing.
-    """
-    row, before = server.row, server.spans()
-    way = "plain" if row.plain else "tls"
-    numbers = map(str, (server.port, size.calls, size.warm, size.flight))
-    with program("load", server.folder, *numbers, way, ends="input") as load:
-        said(load)
-        before = _spans_arrived(server, before + 1 + size.warm)
-        spent = cpu(server.pid)
-        told(load)
-        seen = json.loads(said(load))
-        spans = _spans_arrived(server, before + size.calls) - before
-        spent = cpu(server.pid) - spent
-    return {
-        "cpu_us": spent / size.calls * 1e6,
-        "per_second": seen["calls"] / seen["seconds"],
-        "p50_ms": seen["p50"],
-        "p99_ms": seen["p99"],
-        "spans": spans,
-        "calls": seen["calls"],
-    }
-
-
-def _spans_arrived(server: Server, wanted: int) -> int:
-    """How many spans have arrived, once *wanted* have, or no more come."""
-    time.sleep(PAUSE)
-    if not server.row.traces:
-        return server.spans()
-    return settled(server.spans, wanted, time.monotonic, time.sleep)
+    def _arrived(self, more: int) -> int:
+        """How many spans have arrived, once there are *more*, or no more come."""
+        time.sleep(PAUSE)
+        if not self._server.row.traces:
+            return self._server.spans()
+        return settled(self._server.spans, self._before + more, time.monotonic, time.sleep)
 
 
 def settled(
@@ -131,19 +90,26 @@ def settled(
     return last
 
 
-def pairs(
-    rows: Sequence[Row], servers: Mapping[str, Server], size: Size
-) -> dict[str, list[tuple[Figures, Figures]]]:
-    """(base, own) of every row in every round. Each row is measured right beside its base.
+def measured(base: Server, own: Server, size: Size) -> tuple[Figures, Figures]:
+    """Both under load, in turns of a fraction of a second, so that good moments and bad ones are shared."""
+    with ExitStack() as stack:
+        both = [Loaded(server, size, stack) for server in (base, own)]
+        for each in both:
+            each.begin()
+        for turn in range(TURNS):
+            for each in both if turn % 2 else both[::-1]:
+                each.turn()
+        first, second = (each.end() for each in both)
+    return first, second
 
-    Every other round goes backwards, so that nobody always goes first.
-    """
-    found: dict[str, list[tuple[Figures, Figures]]] = {row.name: [] for row in rows}
+
+def pairs(
+    bases: Mapping[str, Server], servers: Sequence[Server], size: Size
+) -> dict[str, list[tuple[Figures, Figures]]]:
+    """(base, own) of every row in every round; every other round goes backwards."""
+    found: dict[str, list[tuple[Figures, Figures]]] = {server.row.name: [] for server in servers}
     for number in range(size.rounds):
         print(f"round {number + 1} of {size.rounds}", file=sys.stderr, flush=True)
-        forth = number % 2 == 0
-        for row in rows if forth else rows[::-1]:
-            two = (servers[row.base], servers[row.name])
-            first, second = (measured(each, size) for each in (two if forth else two[::-1]))
-            found[row.name].append((first, second) if forth else (second, first))
+        for server in servers if number % 2 == 0 else servers[::-1]:
+            found[server.row.name].append(measured(bases[server.row.base], server, size))
     return found

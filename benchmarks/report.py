@@ -20,20 +20,22 @@ COLUMNS: Final = {  # of the table, those measured: heading, key, digits behind 
     "p50 ms": ("p50_ms", 2),
     "p99 ms": ("p99_ms", 2),
 }
+OVER: Final = "over us"
 RATIOS: Final = {"CPU": "cpu", "calls": "calls", "p50": "p50", "p99": "p99"}  # heading, key
 
 
 def cells(row: Mapping[str, Any]) -> list[str]:
     """One line of the table, without its name."""
     absolute = [f"{row[key]:.{digits}f}" for key, digits in COLUMNS.values()]
+    over = "{:.0f} ({:.0f}..{:.0f})".format(*row["over_us"])
     relative = ["{:.2f} ({:.2f}..{:.2f})".format(*row["ratios"][key]) for key in RATIOS.values()]
     spans = f"{row['spans']} of {row['calls']}" if row["traces"] else "none"
-    return [*absolute, *relative, spans]
+    return [*absolute, over, *relative, spans]
 
 
 def table(results: Mapping[str, Any]) -> str:
     """The results in Markdown."""
-    head = ["server", *COLUMNS, *RATIOS, "spans"]
+    head = ["server", *COLUMNS, OVER, *RATIOS, "spans"]
     lines = [head, ["---"] * len(head)]
     lines += [[f"`{name}`", *cells(row)] for name, row in results["rows"].items()]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
@@ -50,7 +52,7 @@ def machine(results: Mapping[str, Any]) -> str:
 
 def terminal(results: Mapping[str, Any]) -> str:
     """The results for a person at a terminal."""
-    head = ["", *COLUMNS, *RATIOS, "spans"]
+    head = ["", *COLUMNS, OVER, *RATIOS, "spans"]
     lines = [head, *([name, *cells(row)] for name, row in results["rows"].items())]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     shown = ("  ".join(map(str.rjust, line, widths)) for line in lines)

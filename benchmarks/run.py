@@ -16,10 +16,11 @@ from typing import Any, Final
 import grpc
 
 from .arithmetic import Figures, summary
-from .measure import Size, pairs, serving
+from .measure import Size, pairs
 from .peers import missing
 from .report import RESULTS, terminal, update, write
 from .rows import PEERS, ROWS, Row, chosen
+from .servers import serving
 
 SIZE: Final = Size(rounds=5, calls=10_000, warm=2_000, flight=16)
 QUICK: Final = Size(rounds=1, calls=300, warm=50, flight=16)
@@ -69,10 +70,14 @@ def _size(wanted: argparse.Namespace) -> Size:
 
 
 def compared(rows: Sequence[Row], known: Sequence[Row], size: Size) -> dict[str, Any]:
-    """Every row measured and summed up: `rows`, and what was measured, round by round."""
-    bases = [row for row in known if row.name in {each.base for each in rows} and row not in rows]
+    """Every row measured and summed up: `rows`, and what was measured, round by round.
+
+    Bases have servers of their own: what `bare` shows as a row is two of a kind, and the noise.
+    """
+    bases = [row for row in known if row.name in {each.base for each in rows}]
     with tempfile.TemporaryDirectory() as folder, serving([*bases, *rows], Path(folder)) as servers:
-        found = pairs(rows, servers, size)
+        named = {server.row.name: server for server in servers[: len(bases)]}
+        found = pairs(named, servers[len(bases) :], size)
     return {"rows": {row.name: _summed(row, found[row.name]) for row in rows}, "measured": _kept(found)}
 
 

@@ -32,7 +32,7 @@ def attributes(call: Call, method: str) -> dict[str, str | int | Sequence[str]]:
     """What our own span says of a call that went well."""
     model_us = call.model_ns // 1000
     address, port = peer_address(call.peer)
-    return {
+    found: dict[str, str | int | Sequence[str]] = {
         "rpc.system.name": "grpc",
         "rpc.method": method,
         "rpc.status_code": call.status.name if call.status else "UNKNOWN",
@@ -48,3 +48,6 @@ def attributes(call: Call, method: str) -> dict[str, str | int | Sequence[str]]:
         "guardhouse.chain_us": (call.ended_ns - call.opened_ns) // 1000 - model_us,
         "guardhouse.model_us": model_us,
     }
+    if call.version:
+        found["guardhouse.model.version"] = call.version
+    return found
