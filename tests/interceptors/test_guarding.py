@@ -92,9 +92,19 @@ def test_the_order_of_the_guards(folder: Folder) -> None:
     with guard(**folder.settings(more=[Mine()])) as chain:
         names = [type(each).__name__ for each in chain.guards]
     assert names == [
-        *("UnderWay", "Record", "Deadline", "Identity", "Tokens", "MethodAuthorization"),
-        *("RateLimit", "Mine", "Validation", "ModelAuthorization"),
+        *("Record", "Deadline", "Passports", "RateLimit", "Mine", "Validation", "ModelAuthorization"),
     ]
+
+
+def test_a_guard_between_the_three_keeps_them_apart(folder: Folder) -> None:
+    """What somebody's own guard decides about who it is cannot be remembered by ours."""
+
+    class Mine(Guard):
+        stage = Stage.TOKEN
+
+    with guard(**folder.settings(more=[Mine()])) as chain:
+        names = [type(each).__name__ for each in chain.guards]
+    assert names[2:6] == ["Identity", "Tokens", "Mine", "MethodAuthorization"]
 
 
 @pytest.mark.parametrize("colour", ["aio", "sync"])

@@ -161,7 +161,7 @@ class Adds(Guard):
     stage = Stage.RATE
 
     def admit(self, call: Call) -> None:
-        call.trailers.append(("ratelimit", "r=1"))
+        call.trailers = (*call.trailers, ("ratelimit", "r=1"))
 
 
 async def _says(messages: Any, context: Any) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import pytest
@@ -262,7 +261,7 @@ def test_it_is_what_the_sdk_would_send(
         "rule": rule,
         "request_bytes": size,
     }
-    call = dataclasses.replace(_call(status, **facts), model_ns=took, known=known, requests=3)
+    call = _call(status, **{**facts, "model_ns": took, "known": known, "requests": 3})
     if not linked:
         call.metadata = ()
 

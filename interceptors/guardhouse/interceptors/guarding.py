@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from .chain import Chain, Guard
+from .chain import Chain, Guard, Stage
 from .deadline import Deadline
 from .identity import Identity
 from .ledger import Ledger
+from .passports import Passports
 from .policy import Policy
 from .policy.authorization import MethodAuthorization, ModelAuthorization
 from .rate import RateLimit
@@ -24,7 +25,6 @@ from .tokens.jwk import parse
 from .tokens.jwks import Source
 from .tokens.keys import KeyStore
 from .tokens.keys_live import LiveKeys
-from .under_way import UnderWay
 from .validation import Validation
 
 
@@ -63,7 +63,7 @@ def guard(
     deadline: float = 60.0,
     rate: RateLimit | None = None,
     exists: Callable[[str, str], bool] = _anything,
-    more: Iterable[Guard] = (),
+    more: Sequence[Guard] = (),
 ) -> Iterator[Chain]:
     """A chain of all guards, ready for `aio` or `sync`. Leave it once the server has stopped.
 
@@ -96,22 +96,32 @@ def guard(
     if not (tokens or certificates):
         raise ValueError("neither tokens nor certificates are required: anybody could call; require one")
     rules = policy if isinstance(policy, Policy) else Policy.load(policy)
-    under_way = UnderWay()
     with ExitStack() as stack:  # what is opened last is closed first
         guards = (
-            under_way,
             _record(ledger, spans, service, stack),
             Deadline(deadline),
-            Identity(required=certificates),
-            _tokens(issuers, api_keys, tokens, stack),
-            MethodAuthorization(rules),
+            *_credentials(
+                Identity(required=certificates),
+                _tokens(issuers, api_keys, tokens, stack),
+                MethodAuthorization(rules),
+                more,
+            ),
             rate or RateLimit(),
             Validation(),
             ModelAuthorization(exists),
         )
         chain = Chain(*sorted((*guards, *more), key=lambda each: each.stage))
-        stack.callback(under_way.end, chain)
+        stack.callback(chain.end)
         yield chain
+
+
+def _credentials(
+    identity: Identity, tokens: Tokens, authorization: MethodAuthorization, more: Sequence[Guard]
+) -> tuple[Guard, ...]:
+    """The three guards as one that remembers, unless somebody's own would have to stand between them."""
+    if any(Stage.IDENTITY <= guard.stage < Stage.AUTHORIZATION for guard in more):
+        return identity, tokens, authorization
+    return (Passports(identity, tokens, authorization),)
 
 
 def _record(ledger: str | Path | None, spans: str | None, service: str, stack: ExitStack) -> Record:

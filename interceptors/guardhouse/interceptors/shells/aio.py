@@ -17,13 +17,13 @@ from typing import Any, cast
 import grpc
 import grpc.aio
 
-from guardhouse.interceptors.call import CURRENT, Call
+from guardhouse.interceptors.call import CURRENT
 from guardhouse.interceptors.chain import Chain, failed, verdict
 from guardhouse.interceptors.refusal import Refusal
 
-from .hourglass import Hourglass, hourglass
+from .hourglass import watch
 from .service_context import Said, ServiceContext
-from .shapes import Target, Targets, cut_off, late, overdue, parse, render, renew, target, trailers
+from .shapes import Target, Targets, cut_off, late, overdue, parse, render, take_apart, trailers
 
 END = grpc.aio.EOF
 ENDING = (KeyboardInterrupt, GeneratorExit)  # the process or its loop is ending, not the call
@@ -68,25 +68,40 @@ class GuardedContext(ServiceContext):
 class Passage:
     """One RPC on its way through the chain, in the form in which grpc calls a method handler."""
 
-    __slots__ = ("_chain", "_context", "_glass", "_in_model", "_target", "_task", "call", "said", "stopped")
+    __slots__ = (
+        *("_chain", "_context", "_in_model", "_target", "_task"),
+        *("call", "response_streaming", "said", "stopped"),
+    )
 
     request_streaming = True
-    response_streaming = False
     request_deserializer = None
     response_serializer = None
     unary_unary = None
     unary_stream = None
 
-    def __init__(self, chain: Chain, call: Call, target: Target | None, task: asyncio.Task[Any]) -> None:
+    def __init__(self, chain: Chain, details: Any, target: Target | None = None) -> None:
+        self.call = chain.open(details.method, details.invocation_metadata, known=target is not None)
         self._chain = chain
         self._target = target
-        self._task = task
+        self.response_streaming = target is not None and target.gives_stream
+        self._task = cast("asyncio.Task[Any]", asyncio.current_task())
         self._context: Any = None
         self._in_model = False
-        self._glass: Hourglass | None = None
-        self.call = call
         self.said = Said()
         self.stopped: Refusal | None = None  # what ended the call, though the handler may have swallowed it
+
+    def towards(self, target: Target | None) -> Passage:
+        """The same, now that it is known where it leads: to *target*, or to a method that is not there."""
+        self._target = target
+        self.call.known = target is not None
+        self.response_streaming = target is not None and target.gives_stream
+        return self
+
+    def __del__(self) -> None:
+        """A passage that grpc dropped without running it to its end is settled too: headers cut off at the
+        metadata limit, too many concurrent RPCs, a server that stops."""
+        if not self.call.closed:
+            self._chain.settle(self.call, Refusal("CANCELLED", "never dispatched"))
 
     async def stream_unary(self, _requests: Any, context: Any) -> bytes:
         """Carry one call to its record and its end; returns the answer of a unary method.
@@ -116,8 +131,6 @@ class Passage:
             refusal = self._why(error)
         else:
             refusal = self._left() if self._task.cancelling() else None
-        if self._glass is not None:
-            self._glass.stop(self._task)
         self._chain.settle(self.call, refusal)
         await self._end(refusal)
         return answer
@@ -131,15 +144,13 @@ class Passage:
         call.peer = context.peer()
         call.auth = context.auth_context()
         call.remaining = context.time_remaining()
-        renew(call)
         self._chain.admit(call)
         if self._target is None:
             raise Refusal("METHOD_UNKNOWN")
         if self._target.style == "plain":
             raise TypeError("a grpc.aio server needs async handlers")
         if call.patience is not None:
-            self._glass = hourglass()
-            self._glass.turn(self._task, call.patience)
+            watch(call, self._task)
         CURRENT.set(call)
         return self._target
 
@@ -147,6 +158,7 @@ class Passage:
         """The message in *raw*, if it may pass."""
         message = parse(target, self.call, raw)
         self._chain.inspect(self.call, message)
+        self.call.raw = b""
         return message
 
     def _model_begins(self) -> None:
@@ -214,10 +226,10 @@ class Passage:
     async def write(self, response: Any) -> None:
         """Send one message of a response stream, as far as the chain lets it out."""
         target, call = self._go_on(), self.call
-        renew(call)
         try:
             if not target.gives_stream:
                 raise TypeError("a method with one answer returns it")
+            self._chain.again(call, incoming=False)
             raw = render(target, call, self._chain.release(call, response))
         except Exception as error:
             self.stopped = verdict(error, call)
@@ -236,9 +248,9 @@ class Passage:
         if raw is END:
             await self._end_of_requests(target)
             return END
-        if call.requests:
-            renew(call)
         try:
+            if call.requests:
+                self._chain.again(call, incoming=True)
             return self._judge(target, raw)
         except Exception as error:
             self.stopped = verdict(error, call)
@@ -260,37 +272,6 @@ class Passage:
             yield message
 
 
-class StreamingPassage(Passage):
-    """The same for a method that answers with a stream: its messages have left by `write`."""
-
-    __slots__ = ()
-    response_streaming = True
-
-
-def begin(chain: Chain, details: Any) -> tuple[Call, asyncio.Task[Any]]:
-    """Open a call for *details* and see that it is settled, whatever becomes of it.
-
-    The task that runs the RPC calls back when it is done, also where no handler ever ran: headers cut off
-    at the metadata limit, too many concurrent RPCs, a server that stops.
-    """
-    call = chain.open(details.method, details.invocation_metadata, known=False)
-
-    def done(_task: object) -> None:
-        if not call.closed:
-            chain.settle(call, Refusal("CANCELLED", "never dispatched"))
-
-    task = cast("asyncio.Task[Any]", asyncio.current_task())
-    task.add_done_callback(done)
-    return call, task
-
-
-def passage(chain: Chain, call: Call, target: Target | None, task: asyncio.Task[Any]) -> Passage:
-    """The handler that grpc is to call, for *target* or for a method that is not there."""
-    call.known = target is not None
-    kind = StreamingPassage if target is not None and target.gives_stream else Passage
-    return kind(chain, call, target, task)
-
-
 def _broken(error: Exception) -> Target:
     """A method that fails: what an interceptor or a handler table behind the chain leaves us with."""
 
@@ -306,12 +287,12 @@ class _Interceptor(grpc.aio.ServerInterceptor):
         self._targets = Targets()
 
     async def intercept_service(self, continuation: Any, details: Any) -> Any:
-        call, task = begin(self._chain, details)
+        opened = Passage(self._chain, details)
         try:
             target = self._targets.of(details.method, await continuation(details))
         except Exception as error:
             target = _broken(error)
-        return passage(self._chain, call, target, task)
+        return opened.towards(target)
 
 
 def aio(chain: Chain) -> grpc.aio.ServerInterceptor:
@@ -327,11 +308,11 @@ class Guarded(grpc.GenericRpcHandler):
 
     def __init__(self, chain: Chain, handlers: Mapping[str, Any]) -> None:
         self._chain = chain
-        self._targets = {method: target(handler) for method, handler in handlers.items()}
+        self._targets = {method: take_apart(handler) for method, handler in handlers.items()}
         if plain := [method for method, found in self._targets.items() if found.style == "plain"]:
             raise TypeError(f"a grpc.aio server needs async handlers: {', '.join(plain)}")
 
     def service(self, handler_call_details: Any) -> Any:
         """The passage for one RPC."""
-        call, task = begin(self._chain, handler_call_details)
-        return passage(self._chain, call, self._targets.get(call.method), task)
+        target = self._targets.get(handler_call_details.method)
+        return Passage(self._chain, handler_call_details, target)

@@ -19,7 +19,7 @@ from guardhouse.interceptors.chain import Chain, failed, verdict
 from guardhouse.interceptors.refusal import Refusal
 
 from .service_context import Said, ServiceContext
-from .shapes import Target, Targets, cut_off, late, overdue, parse, render, renew, trailers
+from .shapes import Target, Targets, cut_off, late, overdue, parse, render, trailers
 
 ENDING = (KeyboardInterrupt, GeneratorExit)  # the process or the generator is ending, not the call
 GRACE = 0.05  # seconds for grpc to say that a call it has cut off is over
@@ -121,7 +121,6 @@ class Passage:
             raise Refusal("CANCELLED")
         call.peer = context.peer()
         call.auth = context.auth_context()
-        renew(call)
         self._chain.admit(call)
         if self._target is None:
             raise Refusal("METHOD_UNKNOWN")
@@ -181,7 +180,7 @@ class Passage:
                 except StopIteration:
                     return
                 self._go_on()
-                renew(self.call)
+                self._chain.again(self.call, incoming=False)
                 yield render(target, self.call, self._chain.release(self.call, response))
         finally:
             if close := getattr(responses, "close", None):
@@ -191,11 +190,12 @@ class Passage:
         """The next request message, parsed and inspected. StopIteration when there is none."""
         target, call = self._go_on(), self.call
         raw = next(self._messages)
-        if call.requests:
-            renew(call)
         try:
+            if call.requests:
+                self._chain.again(call, incoming=True)
             message = parse(target, call, raw)
             self._chain.inspect(call, message)
+            call.raw = b""
         except Exception as error:
             self.stopped = verdict(error, call)
             raise self.stopped from None
