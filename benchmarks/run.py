@@ -16,7 +16,7 @@ from typing import Any, Final
 import grpc
 
 from .arithmetic import Figures, summary
-from .measure import Size, pairs
+from .measure import TURNS, Size, pairs
 from .peers import missing
 from .report import RESULTS, terminal, update, write
 from .rows import PEERS, ROWS, Row, chosen
@@ -32,9 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     name, known = ("peers", PEERS) if wanted.peers else ("bench", ROWS)
     try:
         rows = chosen(known, wanted.rows)
+        size = _size(wanted)
     except ValueError as error:
         sys.exit(f"benchmarks: {error}")
-    size = _size(wanted)
     skipped = {row.name: why for row in rows if (why := missing(row.peer))}
     measurable = [row for row in rows if row.name not in skipped]
     results = {**facts(), **asdict(size), "skipped": skipped, **compared(measurable, known, size)}
@@ -61,6 +61,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _size(wanted: argparse.Namespace) -> Size:
     size = QUICK if wanted.quick else SIZE
+    if wanted.calls is not None and wanted.calls < TURNS:
+        raise ValueError(f"--calls {wanted.calls} is too few; write at least {TURNS}")
     return Size(
         rounds=wanted.rounds or size.rounds,
         calls=wanted.calls or size.calls,

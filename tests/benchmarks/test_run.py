@@ -35,3 +35,9 @@ def test_a_row_that_is_none() -> None:
     done = bench("--rows", "bare,chian")
     assert done.returncode == 1
     assert done.stderr.startswith("benchmarks: no row chian; there are bare, no-sink, ")
+
+
+def test_too_few_calls() -> None:
+    """Calls are made in turns, so there has to be one for each."""
+    done = bench("--rows", "bare", "--calls", "9")
+    assert (done.returncode, done.stderr) == (1, "benchmarks: --calls 9 is too few; write at least 10\n")
