@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from .arithmetic import Figures
 from .processes import cpu, program, said, told
-from .servers import Server
+from .rows import Row
+from .servers import Server, serving
 
 TURNS: Final = 10  # of each server in one round
 PAUSE: Final = 0.3  # seconds after a load in which a server writes down what it still holds
@@ -103,13 +106,17 @@ def measured(base: Server, own: Server, size: Size) -> tuple[Figures, Figures]:
     return first, second
 
 
-def pairs(
-    bases: Mapping[str, Server], servers: Sequence[Server], size: Size
-) -> dict[str, list[tuple[Figures, Figures]]]:
-    """(base, own) of every row in every round; every other round goes backwards."""
-    found: dict[str, list[tuple[Figures, Figures]]] = {server.row.name: [] for server in servers}
+def pairs(bases: Sequence[Row], rows: Sequence[Row], size: Size) -> dict[str, list[tuple[Figures, Figures]]]:
+    """(base, own) of every row in every round; every other round goes backwards.
+
+    A base has a server of its own, apart from its row's. Servers are new in every round: two processes of one
+    kind may differ by some percent for as long as they live.
+    """
+    found: dict[str, list[tuple[Figures, Figures]]] = {row.name: [] for row in rows}
     for number in range(size.rounds):
         print(f"round {number + 1} of {size.rounds}", file=sys.stderr, flush=True)
-        for server in servers if number % 2 == 0 else servers[::-1]:
-            found[server.row.name].append(measured(bases[server.row.base], server, size))
+        with tempfile.TemporaryDirectory() as folder, serving([*bases, *rows], Path(folder)) as servers:
+            named = {server.row.name: server for server in servers[: len(bases)]}
+            for server in servers[len(bases) :][:: -1 if number % 2 else 1]:
+                found[server.row.name].append(measured(named[server.row.base], server, size))
     return found

@@ -7,7 +7,6 @@ import os
 import platform
 import re
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -20,7 +19,6 @@ from .measure import TURNS, Size, pairs
 from .peers import missing
 from .report import RESULTS, terminal, update, write
 from .rows import PEERS, ROWS, Row, chosen
-from .servers import serving
 
 SIZE: Final = Size(rounds=5, calls=10_000, warm=2_000, flight=16)
 QUICK: Final = Size(rounds=1, calls=300, warm=50, flight=16)
@@ -72,14 +70,9 @@ def _size(wanted: argparse.Namespace) -> Size:
 
 
 def compared(rows: Sequence[Row], known: Sequence[Row], size: Size) -> dict[str, Any]:
-    """Every row measured and summed up: `rows`, and what was measured, round by round.
-
-    Bases have servers of their own: what `bare` shows as a row is two of a kind, and the noise.
-    """
+    """Every row measured and summed up: `rows`, and what was measured, round by round."""
     bases = [row for row in known if row.name in {each.base for each in rows}]
-    with tempfile.TemporaryDirectory() as folder, serving([*bases, *rows], Path(folder)) as servers:
-        named = {server.row.name: server for server in servers[: len(bases)]}
-        found = pairs(named, servers[len(bases) :], size)
+    found = pairs(bases, rows, size)
     return {"rows": {row.name: _summed(row, found[row.name]) for row in rows}, "measured": _kept(found)}
 
 
