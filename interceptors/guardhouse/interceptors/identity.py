@@ -79,12 +79,6 @@ def _name(extensions: dict[x509.ObjectIdentifier, Any]) -> str:
         raise Refusal("CERTIFICATE_INVALID", "certificate_name_is_no_spiffe_id") from error
 
 
-def in_force(certificate: Certificate, wall: float) -> None:
-    """Refuse a *certificate* that is not valid at *wall*, seconds since the epoch."""
-    if not certificate.begins <= wall < certificate.ends:
-        raise Refusal("CERTIFICATE_EXPIRED")
-
-
 class Identity(Guard):
     """Turns the client certificate of a connection into the principal of the call.
 
@@ -102,7 +96,8 @@ class Identity(Guard):
         """Set `call.principal`, or refuse."""
         certificate = self.certificate(call)
         if certificate is not None:
-            in_force(certificate, call.wall)
+            if not certificate.begins <= call.wall < certificate.ends:
+                raise Refusal("CERTIFICATE_EXPIRED")
             call.principal = certificate.principal
         elif self._required and not call.open:
             raise Refusal("CERTIFICATE_MISSING")

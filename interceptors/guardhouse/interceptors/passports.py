@@ -1,34 +1,48 @@
 """What identity, token and authorization decided, remembered for who comes back with the same proofs.
 
-A caller sends the same certificate and the same token with every call, to the same few methods; the three
-guards then say the same every time, but for what time and revocation change. So their decision is kept, by
-certificate, token and method, and only that is asked again: is the certificate in force, and does the token
-still hold?
+A caller sends the same certificate and the same token with every call, over one connection and to the same
+few methods; the three guards then say the same every time, but for what time and revocation change. So their
+decision is kept, and only that is asked again: is the certificate in force, and does the token still hold?
+
+The address of the peer and the method say where a decision lies, and nothing else: it counts only for the
+very certificate and the very token that it was made for.
 """
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Collection
-from hashlib import blake2b
 from typing import Final, NamedTuple
 
 from .bounded import Bounded
 from .call import Call, Principal
 from .chain import Guard, Stage, said_by
-from .identity import Certificate, Identity, in_force
+from .identity import Certificate, Identity
 from .policy import Grant
 from .policy.authorization import MethodAuthorization
 from .refusal import Refusal
 from .tokens import Tokens, check
 
-MOST: Final = 65536  # passports kept; one more is made anew when its holder comes back
-Key = tuple[bytes, bytes, str]
+MOST: Final = 4096  # passports kept; one more is made anew when its holder comes back
+NO_TOKEN: Final = ""
 
 
 class Passport(NamedTuple):
-    """One caller's way through the three guards, which let it pass."""
+    """One caller's way through the three guards, which let it pass.
 
+    Attributes:
+        pem: The certificate that was shown, b"" for none.
+        token: The `authorization` that was sent, "" for none.
+        mark: Its hash, keyed by the process: tokens that differ are told apart by it, so that how long a
+            comparison takes says nothing of how far they agree.
+        certificate: What was read from `pem`.
+        principal: Whose it all is.
+        grant: What the policy lets it do.
+        rule: The rule that let it call the method.
+    """
+
+    pem: bytes
+    token: str
+    mark: int
     certificate: Certificate | None
     principal: Principal
     grant: Grant | None
@@ -46,10 +60,8 @@ class Passports(Guard):
     stage = Stage.IDENTITY
 
     def __init__(self, identity: Identity, tokens: Tokens, authorization: MethodAuthorization) -> None:
-        self._identity = identity
-        self._guards = identity, tokens, authorization
-        self._known: Bounded[Key, Passport] = Bounded(MOST)
-        self._secret = secrets.token_bytes(16)
+        self._identity, self._tokens, self._authorization = identity, tokens, authorization
+        self._known: Bounded[tuple[str, str], Passport] = Bounded(MOST)
         self.open_methods: Collection[str] | None = authorization.open_methods
 
     def __len__(self) -> int:
@@ -58,44 +70,53 @@ class Passports(Guard):
 
     def admit(self, call: Call) -> None:
         """Set principal, grant and rule of the call, or refuse."""
-        key = self._key(call)
-        known = self._known.get(key)
-        if known is None:
-            self._examine(call, key)
+        known = self._known.get((call.peer, call.method))
+        if known is None or not _shows(call, known):
+            self._examine(call)
             return
-        certificate, principal, call.grant, call.rule = known
-        if certificate is not None:
-            in_force(certificate, call.wall)
+        certificate, principal = known.certificate, known.principal
+        if certificate is not None and not certificate.begins <= call.wall < certificate.ends:
+            raise said_by(self._identity, Refusal("CERTIFICATE_EXPIRED"))
         try:
             check(principal, call.wall)
         except Refusal as refusal:
-            raise said_by(self._guards[1], refusal) from None
-        call.principal = principal
+            raise said_by(self._tokens, refusal) from None
+        call.principal, call.grant, call.rule = principal, known.grant, known.rule
 
     def again(self, call: Call, incoming: bool) -> None:
         """As the three do for the next message of a stream."""
-        for guard in self._guards:
-            guard.again(call, incoming)
+        self._identity.again(call, incoming)
+        try:
+            self._tokens.again(call, incoming)
+        except Refusal as refusal:
+            raise said_by(self._tokens, refusal) from None
 
-    def _key(self, call: Call) -> Key:
-        """Where the passport of *call* lies. The token's digest is keyed: it is worth nothing elsewhere.
-
-        Of more than one token, and of an open or unknown method, there never is a passport.
-        """
-        token = ""
-        for name, value in call.metadata:
-            if name == "authorization":
-                token = str(value) if not token else "\n"  # no header holds that
-        shown = call.auth.get("x509_pem_cert")
-        digest = blake2b(token.encode("utf-8", "replace"), digest_size=16, key=self._secret).digest()
-        return shown[0] if shown else b"", digest, call.method
-
-    def _examine(self, call: Call, key: Key) -> None:
-        for guard in self._guards:
+    def _examine(self, call: Call) -> None:
+        """Ask the three; if they let the call pass, make it a passport."""
+        for guard in (self._identity, self._tokens, self._authorization):
             try:
                 guard.admit(call)
             except Refusal as refusal:
                 raise said_by(guard, refusal) from None
-        if call.known and not call.open and len(call.values("authorization")) < 2:
-            certificate = self._identity.certificate(call)
-            self._known.put(key, Passport(certificate, call.principal, call.grant, call.rule))
+        tokens = call.values("authorization")
+        token = tokens[0] if tokens else NO_TOKEN
+        if call.known and not call.open and len(tokens) < 2 and isinstance(token, str):
+            certificate, facts = self._identity.certificate(call), (call.principal, call.grant, call.rule)
+            passport = Passport(_pem(call), token, hash(token), certificate, *facts)
+            self._known.put((call.peer, call.method), passport)
+
+
+def _pem(call: Call) -> bytes:
+    shown = call.auth.get("x509_pem_cert")
+    return shown[0] if shown else b""
+
+
+def _shows(call: Call, passport: Passport) -> bool:
+    """Whether *call* shows the very proofs that *passport* was made for."""
+    token: str | bytes = NO_TOKEN
+    for name, value in call.metadata:
+        if name == "authorization":
+            if token:
+                return False
+            token = value
+    return hash(token) == passport.mark and token == passport.token and _pem(call) == passport.pem

@@ -22,7 +22,7 @@ from guardhouse.interceptors.chain import Chain, failed, verdict
 from guardhouse.interceptors.refusal import Refusal
 
 from .hourglass import watch
-from .service_context import Said, ServiceContext
+from .service_context import NOTHING_SAID, Said, ServiceContext
 from .shapes import Target, Targets, cut_off, late, overdue, parse, render, take_apart, trailers
 
 END = grpc.aio.EOF
@@ -41,23 +41,20 @@ class GuardedContext(ServiceContext):
     caller's credentials are not shown.
     """
 
-    __slots__ = ("_passage",)
-
-    def __init__(self, passage: Passage, context: Any) -> None:
-        super().__init__(passage.call, passage.said, context)
-        self._passage = passage
+    __slots__ = ()
+    _way: Passage
 
     async def read(self) -> Any:
         """The next request message, inspected, or `grpc.aio.EOF`."""
-        return await self._passage.next_request()
+        return await self._way.next_request()
 
     async def write(self, message: Any) -> None:
         """Send a response message, as far as the chain lets it out."""
-        await self._passage.write(message)
+        await self._way.write(message)
 
     async def abort(self, code: Any, details: str | None = "", trailing_metadata: Any = ()) -> None:
         """End the call with *code*."""
-        self._passage.stopped = self._said.aborted(code, details, trailing_metadata)
+        self._way.stopped = self._said().aborted(code, details, trailing_metadata)
         raise _Aborted
 
     async def abort_with_status(self, status: Any) -> None:
@@ -69,8 +66,8 @@ class Passage:
     """One RPC on its way through the chain, in the form in which grpc calls a method handler."""
 
     __slots__ = (
-        *("_chain", "_context", "_in_model", "_target", "_task"),
-        *("call", "response_streaming", "said", "stopped"),
+        *("_chain", "_in_model", "_target", "_task"),
+        *("call", "context", "response_streaming", "said", "stopped"),
     )
 
     request_streaming = True
@@ -85,9 +82,9 @@ class Passage:
         self._target = target
         self.response_streaming = target is not None and target.gives_stream
         self._task = cast("asyncio.Task[Any]", asyncio.current_task())
-        self._context: Any = None
+        self.context: Any = None
         self._in_model = False
-        self.said = Said()
+        self.said: Said = NOTHING_SAID
         self.stopped: Refusal | None = None  # what ended the call, though the handler may have swallowed it
 
     def towards(self, target: Target | None) -> Passage:
@@ -122,7 +119,7 @@ class Passage:
             if target.style == "generator":
                 await self._stream(target, request)
             else:
-                response = await target.behave(request, GuardedContext(self, context))
+                response = await target.behave(request, GuardedContext(self))
             self._model_ends()
             answer = self._finish(target, response)
         except ENDING:
@@ -140,7 +137,7 @@ class Passage:
     def _enter(self, context: Any) -> Target:
         """Have the call admitted; only then is there a method to run."""
         call = self.call
-        self._context = context
+        self.context = context
         call.peer = context.peer()
         call.auth = context.auth_context()
         call.remaining = context.time_remaining()
@@ -173,8 +170,10 @@ class Passage:
 
     def _finish(self, target: Target, response: Any) -> bytes:
         """The bytes of a unary answer, if nothing speaks against it."""
-        if stopped := self.stopped or self.said.refusal():
-            raise stopped
+        if self.said is not NOTHING_SAID:
+            self.stopped = self.stopped or self.said.refusal()
+        if self.stopped is not None:
+            raise self.stopped
         if target.gives_stream:
             return b""
         return render(target, self.call, self._chain.release(self.call, response))
@@ -197,19 +196,19 @@ class Passage:
         """Tell the caller. Also one who seems to have left: a model can cancel the call's own task."""
         last = trailers(self.call, refusal, self.said.trailing)
         if refusal is not None:
-            await self._context.abort(refusal.code, refusal.words, last)
-        self._context.set_trailing_metadata(last)
+            await self.context.abort(refusal.code, refusal.words, last)
+        self.context.set_trailing_metadata(last)
 
     def _left(self) -> Refusal:
         """Why the call was cancelled: too long, too large, or the caller left."""
         if overdue(self.call):
             return Refusal("DEADLINE_EXCEEDED", "our own limit")
-        if late(self.call.remaining, self._context.time_remaining()):
+        if late(self.call.remaining, self.context.time_remaining()):
             return Refusal("DEADLINE_EXCEEDED")
         return self.stopped if self.stopped and self.stopped.reason == "TOO_LARGE" else Refusal("CANCELLED")
 
     async def _stream(self, target: Target, request: Any) -> None:
-        async with aclosing(target.behave(request, GuardedContext(self, self._context))) as responses:
+        async with aclosing(target.behave(request, GuardedContext(self))) as responses:
             async for response in responses:
                 await self.write(response)
 
@@ -235,7 +234,7 @@ class Passage:
             self.stopped = verdict(error, call)
             raise self.stopped from None
         try:
-            await self._context.write(raw)
+            await self.context.write(raw)
         except Exception as error:
             await asyncio.sleep(GRACE)  # the cancellation that says why comes by another way
             self.stopped = Refusal("CANCELLED", type(error).__name__)
@@ -244,7 +243,7 @@ class Passage:
     async def next_request(self) -> Any:
         """The next request message, parsed and inspected, or `END`."""
         target, call = self._go_on(), self.call
-        raw = await self._context.read()
+        raw = await self.context.read()
         if raw is END:
             await self._end_of_requests(target)
             return END
@@ -262,7 +261,7 @@ class Passage:
         Read on: whatever cut the call off is heard before the second end.
         """
         try:
-            await self._context.read()
+            await self.context.read()
         except asyncio.CancelledError:
             self.stopped = cut_off(target)
             raise
