@@ -21,6 +21,7 @@ import grpc.aio
 import uvloop
 
 from guardhouse.interceptors import Chain, Guarded, Ledger, Record, aio, exporter_to
+from guardhouse.interceptors.metrics import Metrics
 from guardhouse.interceptors.record import Sink
 from guardhouse.interceptors.record.lines import Lines
 from guardhouse.interceptors.record.spans import Spans
@@ -36,7 +37,11 @@ def main(folder: Path, collector: str, *words: str) -> None:
     """Serve until SIGTERM; prints the port."""
     named = [word.removeprefix("sinks=") for word in words if word.startswith("sinks=")]
     with tempfile.TemporaryDirectory() as scratch, ExitStack() as stack:
-        settings = (f"audit.path={scratch}/whole", f"tracing.endpoint=http://{collector}")
+        settings = (
+            f"audit.path={scratch}/whole",
+            f"tracing.endpoint=http://{collector}",
+            "metrics.listen=127.0.0.1:0",
+        )
         config = load(folder / "guardhouse.yaml", settings)
         chain = stack.enter_context(assembled(config)).chain
         if named:
@@ -78,6 +83,10 @@ def _spans(stack: ExitStack, _scratch: Path, collector: str) -> Sink:
     return Spans(exporter.export)
 
 
+def _metrics(_stack: ExitStack, _scratch: Path, _collector: str) -> Sink:
+    return Metrics({"echo"})
+
+
 def _stock(stack: ExitStack, _scratch: Path, collector: str) -> Sink:
     from .stock import StockSpans
     from .tracing import exporting  # what `make bench` installs
@@ -88,6 +97,7 @@ def _stock(stack: ExitStack, _scratch: Path, collector: str) -> Sink:
 SINKS: Final[dict[str, Callable[[ExitStack, Path, str], Sink]]] = {
     "ledger": _ledger,
     "spans": _spans,
+    "metrics": _metrics,
     "stock": _stock,
 }
 

@@ -12,6 +12,10 @@ from pathlib import Path
 COMMAND = Path(sys.executable).with_name("guardhouse")
 
 if __name__ == "__main__":
-    _settings = ("listen=127.0.0.1:0", f"tracing.endpoint=http://{sys.argv[2]}")
+    _settings = (
+        "listen=127.0.0.1:0",
+        f"tracing.endpoint=http://{sys.argv[2]}",
+        "metrics.listen=127.0.0.1:0",
+    )
     _sets = [part for each in _settings for part in ("--set", each)]
     os.execv(COMMAND, [str(COMMAND), "serve", f"{sys.argv[1]}/guardhouse.yaml", "--json", *_sets])
