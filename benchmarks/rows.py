@@ -50,7 +50,12 @@ ROWS: Final = (
     CHAIN,
     Row("interceptor", "the whole chain, as an interceptor", ("chain", "interceptor"), traces=True),
     Row("guarded", "guardhouse serve", ("guarded",), traces=True),
-    Row("stock", "the chain, spans by the OpenTelemetry SDK", ("chain", "sinks=ledger,stock,metrics"), traces=True),
+    Row(
+        "stock",
+        "the chain, spans by the OpenTelemetry SDK",
+        ("chain", "sinks=ledger,stock,metrics"),
+        traces=True,
+    ),
     Row("contrib", "no guard, OpenTelemetry's own interceptor", ("contrib",), traces=True),
 )
 
