@@ -63,7 +63,8 @@ class Folder:
 
     def lines(self) -> list[dict[str, Any]]:
         """The lines of the calls on the ledger."""
-        return [json.loads(line) for line in (self.path / "ledger/ledger.jsonl").open()][1:]
+        lines = map(json.loads, (self.path / "ledger/ledger.jsonl").open())
+        return [line for line in lines if line["kind"] == "query"]
 
 
 @pytest.fixture

@@ -1,5 +1,7 @@
 """What a ledger line is."""
 
+import hashlib
+import hmac
 import json
 from datetime import UTC, datetime
 from typing import Any
@@ -8,8 +10,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guardhouse.interceptors.ledger.chain import START, Link, bind, digest, encode, link_of, parse, stamp
+from guardhouse.interceptors.ledger.chain import (
+    START,
+    Link,
+    bind,
+    digest_by,
+    encode,
+    key_name,
+    link_of,
+    parse,
+    stamp,
+)
 
+PLAIN = digest_by(b"")
 TEXT = st.text(st.characters(), max_size=9)  # lone surrogates too
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | TEXT | st.binary(max_size=9),
@@ -45,7 +58,7 @@ def test_odd_values_are_written_as_printable_ascii(text: Any, written: bytes) ->
 @given(st.dictionaries(TEXT.filter(lambda key: key not in ("seq", "prev")), ANYTHING))
 def test_any_entry_becomes_one_line_that_reads_back(entry: dict[str, object]) -> None:
     """Whatever the entry holds, its line is printable ASCII, strict JSON, and ends in seq and prev."""
-    line = bind(encode(entry), Link(6, "ab" * 32))
+    [line], _ = bind([encode(entry)], Link(6, "ab" * 32), PLAIN)
     assert all(0x20 <= byte < 0x7F for byte in line)
     assert json.loads(line, parse_constant=pytest.fail)["seq"] == 7
     parsed = parse(line)
@@ -87,13 +100,31 @@ def test_an_entry_cannot_bring_the_chains_own_members(name: str) -> None:
 def test_what_is_no_ledger_line(line: bytes) -> None:
     """Only JSON objects that end in a positive seq and a prev, in our spelling, are ledger lines."""
     assert parse(line) is None
-    assert link_of(line) is None
+    assert link_of(line, PLAIN) == START
 
 
-def test_a_link_names_the_line() -> None:
-    """The next line must name this one's number and hash."""
-    line = bind(encode({"kind": "query"}), START)
-    assert link_of(line) == Link(1, digest(line))
+@pytest.mark.parametrize("key", [b"", b"k" * 32], ids=["plain", "keyed"])
+def test_a_batch_is_the_same_chain_as_its_entries_one_by_one(key: bytes) -> None:
+    """Each line names the one before; where the end of a batch says it is, there the last line is."""
+    digest = digest_by(key)
+    bodies = [encode({"kind": "query", "model": f"m{number}"}) for number in range(5)]
+    lines, end = bind(bodies, START, digest)
+    link, single = START, []
+    for body in bodies:
+        [line], link = bind([body], link, digest)
+        single.append(line)
+    assert lines == single
+    assert end == link == link_of(lines[-1], digest) == Link(5, digest(lines[-1]))
+    assert [json.loads(line)["prev"] for line in lines[1:]] == [digest(line) for line in lines[:-1]]
+
+
+def test_the_hashes_are_sha256_and_its_hmac() -> None:
+    """Both are what the standard library computes; a key is named without giving it away."""
+    key, line = b"k" * 32, b'{"kind":"query","seq":1,"prev":"00"}'
+    assert digest_by(b"")(line) == hashlib.sha256(line).hexdigest()
+    assert digest_by(key)(line) == hmac.new(key, line, "sha256").hexdigest()
+    assert key_name(b"") == ""
+    assert len({key_name(key), key_name(b"K" * 32), key.hex()[:16]}) == 3
 
 
 def test_time_is_utc_text_with_microseconds() -> None:

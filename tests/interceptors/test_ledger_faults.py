@@ -70,7 +70,7 @@ def test_a_full_disk_is_told_and_recovers_without_loss(small_disk: Path) -> None
     ledger = Ledger(small_disk, flush_seconds=0.005)
     filler = small_disk / "filler"
     filler.write_bytes(b"x" * 40_000)
-    appended = 1
+    appended = 3
     while ledger.healthy:
         ledger.append(QUERY)
         appended += 1
@@ -95,7 +95,7 @@ def test_a_read_only_disk_is_told_and_recovers(small_disk: Path) -> None:
     run("umount", "-l", str(small_disk))
     until(lambda: ledger.healthy)
     ledger.close()
-    assert [entry["kind"] for entry in entries_of(small_disk)] == ["genesis", "query"]
+    assert [entry["kind"] for entry in entries_of(small_disk)] == ["genesis", "start", "query", "stop"]
     assert verdict_of(small_disk).intact
 
 
@@ -106,12 +106,12 @@ def test_a_deleted_folder_is_made_again(tmp_path: Path) -> None:
     assert ledger.wait(ledger.append(QUERY), timeout=30)
     shutil.rmtree(folder)
     ledger.append(QUERY)
-    until(lambda: ledger.sequence == 4 and not ledger.lag)
+    until(lambda: ledger.sequence == 5 and not ledger.lag)
     ledger.close()
     assert ledger.healthy
-    query, gap = entries_of(folder)
-    assert (query["kind"], query["seq"]) == ("query", 3)
-    assert (gap["reason"], gap["last"], gap["found"]) == ("earlier file gone", 2, 0)
+    query, gap, _ = entries_of(folder)
+    assert (query["kind"], query["seq"]) == ("query", 4)
+    assert (gap["reason"], gap["last"], gap["found"]) == ("earlier file gone", 3, 0)
     verdict = verdict_of(folder)
     assert [(fault.line, fault.what) for fault in verdict.faults] == [(1, "missing")]
     assert verdict.gap_count == 1
@@ -129,7 +129,7 @@ def test_a_folder_that_cannot_be_made_again_is_trouble_until_it_can(tmp_path: Pa
     assert ledger.wait(number, timeout=0) is False
     until(lambda: ledger.healthy)
     ledger.close()
-    assert [entry["kind"] for entry in entries_of(folder)] == ["query", "gap"]
+    assert [entry["kind"] for entry in entries_of(folder)] == ["query", "gap", "stop"]
 
 
 def test_a_file_moved_by_log_rotation_loses_nothing(tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def test_an_idle_ledger_notices_that_its_file_is_gone(tmp_path: Path) -> None:
     """Without any call, the file is made again and the loss recorded."""
     ledger = Ledger(tmp_path)
     (tmp_path / "ledger.jsonl").unlink()
-    until(lambda: ledger.sequence == 2 and not ledger.lag)
+    until(lambda: ledger.sequence == 3 and not ledger.lag)
     ledger.close()
     assert entries_of(tmp_path)[0]["reason"] == "earlier file gone"
 
@@ -165,7 +165,7 @@ def test_bytes_added_by_another_hand_are_set_aside(tmp_path: Path) -> None:
         file.write(b'{"kind":"query","principal":"nobody"}\n')
     ledger.append(QUERY)
     ledger.close()
-    assert [entry["kind"] for entry in entries_of(tmp_path)] == ["genesis", "query", "gap"]
+    assert [entry["kind"] for entry in entries_of(tmp_path)] == ["genesis", "start", "query", "gap", "stop"]
     assert verdict_of(tmp_path).intact
     [kept] = tmp_path.glob("*.torn-*")
     assert b"nobody" in kept.read_bytes()
@@ -183,7 +183,7 @@ def test_lines_cut_while_running_are_recorded_and_found(tmp_path: Path) -> None:
     verdict = verdict_of(tmp_path)
     assert verdict.bad
     assert (verdict.bad.line, verdict.bad.what) == (2, "missing")
-    assert entries_of(tmp_path)[-1]["reason"] == "file changed by another hand"
+    assert entries_of(tmp_path)[-2]["reason"] == "file changed by another hand"
 
 
 def test_too_many_waiting_lines_are_refused_counted_and_told(tmp_path: Path) -> None:
@@ -201,9 +201,9 @@ def test_too_many_waiting_lines_are_refused_counted_and_told(tmp_path: Path) -> 
     assert not ledger.healthy
     assert 1000 / 200 < taken < 20
     disk.error = None
-    until(lambda: ledger.healthy and ledger.sequence == taken + 2 and not ledger.lag)
+    until(lambda: ledger.healthy and ledger.sequence == taken + 3 and not ledger.lag)
     ledger.close()
-    gap = entries_of(tmp_path)[-1]
+    gap = entries_of(tmp_path)[-2]
     assert (gap["reason"], gap["entries"]) == ("entries refused", 3)
     assert verdict_of(tmp_path).intact
 
@@ -219,12 +219,11 @@ async def test_strict_waiters_are_told_at_the_first_failure(tmp_path: Path) -> N
     assert not ledger.healthy
     assert "No space left on device" in ledger.trouble
     assert not await asyncio.to_thread(ledger.wait, number, 30)
-    patient = threading.Event()
-    ledger.flushed(number, patient.set)
     disk.error = None
-    assert await asyncio.to_thread(patient.wait, 30)
+    until(lambda: ledger.healthy)
+    await ledger.committed(number)
     ledger.close()
-    assert verdict_of(tmp_path).count == 2
+    assert verdict_of(tmp_path).count == 4
 
 
 def test_a_disk_that_does_not_answer_is_trouble(tmp_path: Path) -> None:
@@ -239,7 +238,7 @@ def test_a_disk_that_does_not_answer_is_trouble(tmp_path: Path) -> None:
     disk.open.set()
     until(lambda: ledger.healthy)
     ledger.close()
-    assert verdict_of(tmp_path).count == 3
+    assert verdict_of(tmp_path).count == 5
 
 
 def test_close_says_what_could_not_be_written(tmp_path: Path) -> None:
@@ -248,7 +247,7 @@ def test_close_says_what_could_not_be_written(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path, flush_seconds=0.005, fsync=disk.fsync)
     disk.error = OSError(5, "Input/output error")
     ledger.append(QUERY)
-    with pytest.raises(LedgerError, match=r"1 ledger lines could not be written: .*Input/output error"):
+    with pytest.raises(LedgerError, match=r"2 ledger lines could not be written: .*Input/output error"):
         ledger.close(timeout=0.05)
     ledger.close()
 

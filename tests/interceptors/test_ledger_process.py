@@ -52,7 +52,7 @@ def test_a_write_that_stops_half_way_leaves_no_torn_line(tmp_path: Path) -> None
     assert process.returncode == 0
     assert out.strip().endswith("File too large True")
     assert verdict_of(tmp_path).intact
-    assert verdict_of(tmp_path).count == 101
+    assert verdict_of(tmp_path).count == 103
 
 
 KILLED = """
@@ -68,7 +68,7 @@ while True:
 
 
 def test_a_killed_writer_loses_no_line_that_was_on_disk(tmp_path: Path) -> None:
-    """After kill -9 every line said to be durable is there, and the next start goes on with the chain."""
+    """After kill -9 every line said to be durable is there; the next start goes on, and says so."""
     told = 0
     with python(KILLED, str(tmp_path)) as process:
         assert process.stdout
@@ -85,8 +85,9 @@ def test_a_killed_writer_loses_no_line_that_was_on_disk(tmp_path: Path) -> None:
     ledger.close()
     after = verdict_of(tmp_path)
     assert after.intact
-    assert after.gap_count == (0 if before.bad is None else 1)
-    assert after.count == before.count + after.gap_count + 1
+    torn = [] if before.bad is None else ["gap"]
+    assert [gap.what for gap in after.gaps] == [*torn, "start"]
+    assert after.count == before.count + len(torn) + 3
 
 
 LEFT = """
@@ -103,4 +104,4 @@ def test_a_program_that_forgets_to_close_still_writes_its_lines(tmp_path: Path) 
     """At a normal end of the interpreter, what waits is written."""
     with python(LEFT, str(tmp_path)) as process:
         assert process.wait(60) == 0
-    assert verdict_of(tmp_path).count == 101
+    assert verdict_of(tmp_path).count == 103

@@ -8,10 +8,32 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guardhouse.interceptors.ledger import verify as ledger_verify
-from guardhouse.interceptors.ledger.chain import NO_HASH, START, Link, bind, digest, encode, gap, genesis
+from guardhouse.interceptors.ledger.chain import (
+    NO_HASH,
+    START,
+    Link,
+    Scheme,
+    bind,
+    digest_by,
+    encode,
+    gap,
+)
+from guardhouse.interceptors.ledger.chain import genesis as genesis_of
 from guardhouse.interceptors.ledger.verify import read_lines, verify
 
 NOON = "2026-11-23T12:00:00.000000Z"
+digest = digest_by(b"")
+
+
+def genesis(chain: str, time: str) -> dict[str, object]:
+    """The first entry of a plain chain."""
+    return genesis_of(Scheme(), chain, time)
+
+
+def one(body: bytes, after: Link) -> bytes:
+    """The line that carries *body* and follows *after*."""
+    [line], _ = bind([body], after, digest)
+    return line
 
 
 def chain(length: int, name: str = "a" * 32, after: Link = START) -> list[bytes]:
@@ -21,7 +43,7 @@ def chain(length: int, name: str = "a" * 32, after: Link = START) -> list[bytes]
         first = after == START
         query: dict[str, object] = {"kind": "query", "time": NOON, "model": f"m{number}", "of": name[0]}
         entry = genesis(name, NOON) if first else query
-        line = bind(encode(entry), after)
+        line = one(encode(entry), after)
         after = Link(after.sequence + 1, digest(line))
         lines.append(line + b"\n")
     return lines
@@ -114,7 +136,7 @@ def test_a_forged_line_that_fits_its_predecessor_is_found(length: int, data: st.
     lines = chain(length)
     place = data.draw(st.integers(1, length - 1))
     before = Link(place, digest(lines[place - 1][:-1]))
-    lines.insert(place, bind(encode({"kind": "query", "model": "forged"}), before) + b"\n")
+    lines.insert(place, one(encode({"kind": "query", "model": "forged"}), before) + b"\n")
     assert found(lines) == (place + 2, "duplicate")
 
 
@@ -130,7 +152,7 @@ def test_a_torn_last_line_is_told(length: int, cut: int) -> None:
 
 
 def replace(entry: dict[str, object], **facts: object) -> list[bytes]:
-    return [bind(encode(entry | facts), START) + b"\n"]
+    return [one(encode(entry | facts), START) + b"\n"]
 
 
 @pytest.mark.parametrize(
@@ -197,7 +219,7 @@ def test_gaps_that_the_ledger_recorded_are_told_and_are_no_fault() -> None:
     """A gap entry is a line like another; the verdict points to it."""
     lines = chain(2)
     body = encode(gap("torn line cut off", NOON, bytes=9))
-    lines.append(bind(body, Link(2, digest(lines[1][:-1]))) + b"\n")
+    lines.append(one(body, Link(2, digest(lines[1][:-1]))) + b"\n")
     verdict = verify(lines)
     assert verdict.intact
     assert [(it.line, it.detail) for it in verdict.gaps] == [(3, "torn line cut off")]

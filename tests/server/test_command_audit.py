@@ -49,9 +49,9 @@ def test_verify_says_intact_with_the_head(path: Path) -> None:
     for place in (path, path.parent):
         result = audit("verify", place)
         assert result.exit_code == 0
-        assert f"{path}: intact" in result.output
-        assert "31 lines, seq 1 to 31" in result.output
-        assert "head: seq 31, " in result.output
+        assert f"{place}: intact" in result.output
+        assert "33 lines, seq 1 to 33" in result.output
+        assert "head: seq 33, " in result.output
         assert "cut at the end" in result.output
 
 
@@ -61,32 +61,36 @@ def test_verify_names_the_first_bad_record(path: Path) -> None:
     result = audit("verify", path)
     assert result.exit_code == 1
     assert "BROKEN" in result.output
-    assert "line 9 (seq 9): changed" in result.output
+    assert "ledger.jsonl line 10 (seq 10): changed" in result.output
 
 
 def test_verify_as_json(path: Path) -> None:
     """A program reads the same facts."""
     good: dict[str, Any] = json.loads(audit("verify", path, "--json").output)
-    assert (good["intact"], good["lines"], good["last"], good["faults"]) == (True, 31, 31, [])
+    assert (good["intact"], good["lines"], good["last"], good["faults"]) == (True, 33, 33, [])
     tamper(path)
     result = audit("verify", path, "--json")
     bad: dict[str, Any] = json.loads(result.output)
     assert result.exit_code == 1
     assert (bad["intact"], bad["fault_count"], bad["head"]) == (False, 1, good["head"])
-    assert (bad["faults"][0]["line"], bad["faults"][0]["seq"], bad["faults"][0]["what"]) == (9, 9, "changed")
+    fault = bad["faults"][0]
+    assert (fault["file"], fault["line"], fault["seq"], fault["what"]) == ("ledger.jsonl", 10, 10, "changed")
 
 
 def test_verify_tells_of_a_torn_line_and_of_the_gap_after_it(path: Path) -> None:
-    """A torn end is a fault until the next start; then it is a gap on record."""
+    """A torn end has an exit code of its own until the next start; then it is a gap on record."""
     with path.open("ab") as file:
         file.write(b'{"kind":"que')
     torn = audit("verify", path)
-    assert torn.exit_code == 1
-    assert "line 32: torn last line" in torn.output
+    assert torn.exit_code == 3
+    assert "intact up to seq 33; its last line is torn" in torn.output
+    assert "line 34: torn last line" in torn.output
+    facts = json.loads(audit("verify", path, "--json").output)
+    assert (facts["intact"], facts["torn"], facts["last"]) == (False, True, 33)
     write(path.parent)
     mended = audit("verify", path)
     assert mended.exit_code == 0
-    assert "line 32 (seq 32): gap: torn line cut off (recorded by the ledger itself)" in mended.output
+    assert "line 34 (seq 34): gap: torn line cut off (recorded by the ledger itself)" in mended.output
 
 
 def test_verify_counts_faults_that_it_does_not_list(tmp_path: Path) -> None:

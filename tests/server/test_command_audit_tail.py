@@ -50,29 +50,30 @@ def path(tmp_path: Path) -> Path:
 
 def test_tail_shows_the_newest_entries(path: Path) -> None:
     """One line each, oldest first, as many as asked for."""
-    lines = audit("tail", path, "--last", 2).output.splitlines()
+    *lines, stop = audit("tail", path, "--last", 3).output.splitlines()
     who = "spiffe://acme/ns/ml/sa/notebook"
     assert lines == [
         f"2026-11-23T18:09:50.123456Z  OK                     1.2 ms  {who}  ModelInfer  m{number}:1  -"
         for number in (28, 29)
     ]
+    assert stop.split()[1] == "stop"
     assert len(audit("tail", path).output.splitlines()) == 20
-    assert len(audit("tail", path, "-n", 100).output.splitlines()) == 31
+    assert len(audit("tail", path, "-n", 100).output.splitlines()) == 33
     assert audit("tail", path, "-n", 0).output == ""
 
 
 def test_tail_reads_long_files_from_their_end(tmp_path: Path) -> None:
     """Lines that span what is read at once are put together again."""
     path = write(tmp_path, *(QUERY | {"note": "x" * 50_000, "model": f"m{number}"} for number in range(5)))
-    lines = audit("tail", path, "-n", 3, "--json").output.splitlines()
-    assert [json.loads(line)["model"] for line in lines] == ["m2", "m3", "m4"]
+    lines = audit("tail", path, "-n", 4, "--json").output.splitlines()
+    assert [json.loads(line)["model"] for line in lines[:-1]] == ["m2", "m3", "m4"]
 
 
 def test_tail_as_json_gives_the_entries(path: Path) -> None:
     """Each line is the entry as JSON, also where the file holds something else."""
     with path.open("ab") as file:
         file.write(b"\xff\x1b[2J\n")
-    entry, other = map(json.loads, audit("tail", path, "-n", 2, "--json").output.splitlines())
+    entry, _, other = map(json.loads, audit("tail", path, "-n", 3, "--json").output.splitlines())
     assert entry["model"] == "m29"
     assert other == {"kind": "unreadable", "text": "\\xff\x1b[2J"}
 
@@ -122,18 +123,26 @@ def test_follow_prints_new_entries_until_interrupted(tmp_path: Path) -> None:
     roots = [Path(next(iter(part.__path__))).parents[1] for part in parts]
     program = "from guardhouse.server.commands import main; raise SystemExit(main())"
     with subprocess.Popen(
-        [sys.executable, "-c", program, "audit", "tail", "--follow", "--json", "-n", "1", str(path)],
+        [sys.executable, "-c", program, "audit", "tail", "--follow", "--json", "-n", "2", str(path)],
         stdout=subprocess.PIPE,
         text=True,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(map(str, roots))},
     ) as process:
         assert process.stdout
-        assert json.loads(process.stdout.readline())["model"] == "digits"
+
+        def run() -> list[str]:
+            """What it says of one run of a ledger, up to its stop."""
+            said = []
+            while not said or said[-1] != "stop":
+                entry = json.loads(process.stdout.readline())
+                said.append(entry.get("model") or entry["kind"])
+            return said
+
+        assert run() == ["digits", "stop"]
         write(path.parent, QUERY | {"model": "second"})
-        assert json.loads(process.stdout.readline())["model"] == "second"
+        assert run() == ["start", "second", "stop"]
         path.unlink()
         write(path.parent, QUERY | {"model": "third"})
-        assert json.loads(process.stdout.readline())["kind"] == "genesis"
-        assert json.loads(process.stdout.readline())["model"] == "third"
+        assert run() == ["genesis", "start", "third", "stop"]
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 0

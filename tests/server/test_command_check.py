@@ -32,7 +32,7 @@ def test_every_problem_is_one_line(run: Any, made: Path) -> None:
     first, second = said.err.splitlines()
     assert first.startswith(f"{path}:")
     assert first.endswith("tls.client-auth: unknown key; did you mean 'client_auth'?")
-    assert second.endswith("audit.durability: `maybe` is not a durability; write buffered")
+    assert second.endswith("audit.durability: is `maybe`; write buffered or strict")
 
 
 def test_problems_of_policy_and_files_come_together(run: Any, made: Path) -> None:

@@ -25,7 +25,7 @@ NAMES = {
     "token",
     "keys.db",
     "keys.db.pepper",
-    *(f"pki/{name}.{kind}" for name in ("ca", "server", "client") for kind in ("pem", "key")),
+    *(f"pki/{name}.{kind}" for name in ("ca", "server", "client", "ledger") for kind in ("pem", "key")),
     "pki/token.key",
     "pki/jwks.json",
 }

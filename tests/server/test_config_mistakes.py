@@ -282,14 +282,36 @@ BAD = {
         added("audit: {durability: maybe}\n"),
         18,
         "audit.durability",
-        "`maybe` is not a durability; write buffered",
+        "is `maybe`; write buffered or strict",
     ),
-    "strict": (
-        added("audit: {durability: strict}\n"),
+    "no ledger key": (added("audit: {key: ''}\n"), 18, "audit.key", "is empty; write text"),
+    "ledger key of an unset variable": (
+        added("audit: {key: '${LEDGER_KEY}'}\n"),
         18,
-        "audit.durability",
-        "`strict` is not supported by this version of guardhouse; write buffered",
+        "audit.key",
+        "variable LEDGER_KEY is not set",
     ),
+    "short ledger key": (
+        added("audit: {key: '${SHORT}'}\n"),
+        18,
+        "audit.key",
+        "`${SHORT}` has 9 bytes; it needs at least 32",
+    ),
+    "blank ledger key": (added("audit: {key: '${BLANK}'}\n"), 18, "audit.key", "`${BLANK}` is empty; put"),
+    "anchor inside": (
+        added("audit: {anchor: ledger/anchor}\n"),
+        18,
+        "audit.anchor",
+        "stands inside the ledger: whoever cuts one cuts both",
+    ),
+    "ledger files too small": (
+        added("audit: {rotate_size: 1KiB}\n"),
+        18,
+        "audit.rotate_size",
+        "write 64KiB to 2047MiB",
+    ),
+    "ledger files of no age": (added("audit: {rotate_age: 0s}\n"), 18, "audit.rotate_age", "out of range"),
+    "rotation as a number": (added("audit: {rotate_size: 5}\n"), 18, "audit.rotate_size", "is a number"),
     "tracing without endpoint": (added("tracing: {}\n"), 18, "tracing.endpoint", "missing; write endpoint"),
     "endpoint without port": (
         added("tracing: {endpoint: 'http://a'}\n"),
@@ -430,7 +452,7 @@ def test_bad_configurations_are_refused_by_line(
     """Each mistake alone gives one problem, at its line and key, in words that say what to do."""
     path = config_file(content)
     with pytest.raises(ConfigError) as refused:
-        load(path, environment={})
+        load(path, environment={"SHORT": "too short", "BLANK": " " * 40})
     found = refused.value.problems
     assert [(problem.line, problem.key) for problem in found] == [(line, key)]
     assert words in found[0].message

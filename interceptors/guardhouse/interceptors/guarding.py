@@ -59,7 +59,7 @@ def _anything(_model: str, _version: str) -> bool:
 def guard(
     *,
     policy: Policy | str | Path,
-    ledger: str | Path | None,
+    ledger: Ledger | str | Path | None,
     issuers: Sequence[Issuer] = (),
     api_keys: str | Path | None = None,
     tokens: bool = True,
@@ -81,7 +81,8 @@ def guard(
 
     Args:
         policy: Who may call what, and what is open to all; a policy, or the path of its file.
-        ledger: The folder for the line of every call; None keeps none.
+        ledger: Takes the line of every call, and is closed at the end: an open ledger, or the folder for a
+            plain one; None keeps none.
         issuers: Whose tokens are accepted.
         api_keys: The store of API keys that are accepted: a file that `guardhouse key create` made.
         tokens: Whether a call without a token or an API key is refused.
@@ -144,7 +145,7 @@ def _credentials(
 
 
 def _record(
-    ledger: str | Path | None,
+    ledger: Ledger | str | Path | None,
     spans: str | Collector | None,
     service: str,
     metrics: Metrics | None,
@@ -162,7 +163,7 @@ def _record(
     if ledger is None:
         record = Record(*sinks)
     else:
-        book = Ledger(Path(ledger))
+        book = ledger if isinstance(ledger, Ledger) else Ledger(Path(ledger))
         stack.callback(book.close)
         record = Record(Lines(book), *sinks, healthy=lambda: book.healthy)
         if metrics is not None:

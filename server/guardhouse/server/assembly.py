@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
-from guardhouse.interceptors import Chain, Metrics, Policy, RateLimit
+from guardhouse.interceptors import Chain, Ledger, Metrics, Policy, RateLimit
 from guardhouse.interceptors.guarding import Issuer, guard, key_file_problem
+from guardhouse.interceptors.ledger.keys import Signer, secret_in
+from guardhouse.interceptors.ledger.rotation import Limits
 from guardhouse.interceptors.metrics.push import pushing
 from guardhouse.interceptors.metrics.text import text
 
-from .config import Config, ConfigError, Model
+from .config import Audit, Config, ConfigError, Model
 from .metrics_listener import listening
 from .models import Models, Source
 
@@ -45,9 +48,10 @@ def assembled(config: Config) -> Iterator[Parts]:
     with (
         closing(Models.load(map(_source, config.models), threads=config.server.threads)) as models,
         _measured(config, models) as (metrics, address),
+        closing(_ledger(config.audit)) as ledger,
         guard(
             policy=policy,
-            ledger=config.audit.path,
+            ledger=ledger,
             issuers=issuers,
             api_keys=config.tokens.api_keys,
             tokens=config.tokens.required,
@@ -82,6 +86,18 @@ def _measured(config: Config, models: Models) -> Iterator[tuple[Metrics | None, 
                 message = f"cannot listen on {wanted.listen}: {why}; write another"
                 raise ConfigError([config.problem("metrics.listen", message)]) from error
         yield metrics, address
+
+
+def _ledger(audit: Audit) -> Ledger:
+    key = secret_in(audit.key) if isinstance(audit.key, Path) else audit.key
+    return Ledger(
+        audit.path,
+        durability=audit.durability,
+        key=key or b"",
+        signer=Signer.load(audit.signing_key) if audit.signing_key else None,
+        anchor=audit.anchor,
+        rotation=Limits(audit.rotate_size, audit.rotate_age),
+    )
 
 
 def _source(model: Model) -> Source:

@@ -78,15 +78,28 @@ class Limits:
     store: str = "memory"
 
 
-Durability = Literal["buffered"]
+Durability = Literal["buffered", "strict"]
 
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """The folder of the ledger, and its *durability*. Only "buffered", for now."""
+    """The folder of the ledger, and how it is kept.
+
+    Attributes:
+        key: The secret of its hashes, or the file that holds it.
+        signing_key: The Ed25519 key that signs its checkpoints.
+        anchor: The file outside that is given its head.
+        rotate_size: Bytes after which a file is set aside.
+        rotate_age: Seconds after which it is.
+    """
 
     path: Path
     durability: Durability = "buffered"
+    key: bytes | Path | None = field(default=None, repr=False)
+    signing_key: Path | None = None
+    anchor: Path | None = None
+    rotate_size: int = 256 * 2**20
+    rotate_age: float = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)

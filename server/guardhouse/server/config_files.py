@@ -14,6 +14,8 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from guardhouse.interceptors.documents import Problem
+from guardhouse.interceptors.ledger.anchor import read_anchor
+from guardhouse.interceptors.ledger.keys import Signer, secret_in
 
 from .config import Collector, Config
 
@@ -40,7 +42,7 @@ def _troubles(config: Config) -> Iterator[tuple[str, str]]:
     for position, model in enumerate(config.models):
         if model.onnx is not None:
             yield from _trouble(f"models.{position}.onnx", _check_readable, model.onnx)
-    yield from _trouble("audit.path", _check_folder, config.audit.path)
+    yield from _audit(config)
     if config.tracing is not None:
         yield from _tracing(config.tracing)
     if config.capture is not None:
@@ -85,6 +87,37 @@ def _tracing(collector: Collector) -> Iterator[tuple[str, str]]:
         yield from found or _trouble("tracing.key", lambda key: _check_pair(certificate, key), key)
     if collector.spool is not None:
         yield from _trouble("tracing.spool", _check_folder, Path(collector.spool))
+
+
+def _audit(config: Config) -> Iterator[tuple[str, str]]:
+    audit = config.audit
+    yield from _trouble("audit.path", _check_folder, audit.path)
+    if isinstance(audit.key, Path):
+        yield from _trouble("audit.key", _by(secret_in), audit.key)
+    if audit.signing_key is not None:
+        yield from _trouble("audit.signing_key", _by(Signer.load), audit.signing_key)
+    if audit.anchor is not None:
+        yield from _trouble("audit.anchor", _check_anchor, audit.anchor)
+
+
+def _by(read: Callable[[Path], object]) -> Callable[[Path], object]:
+    """A check that *read*, which raises ValueError, can read the file."""
+
+    def check(path: Path) -> None:
+        try:
+            read(path)
+        except ValueError as error:
+            raise Unusable(str(error)) from None
+
+    return check
+
+
+def _check_anchor(path: Path) -> None:
+    """Its folder is there: it stands elsewhere on purpose, and making one could hide a missing disk."""
+    if not path.parent.is_dir():
+        raise Unusable(f"has no folder to stand in; make {path.parent}, or write another path")
+    _check_folder(path.parent)
+    _by(read_anchor)(path)
 
 
 def _read(path: Path) -> bytes:

@@ -19,6 +19,7 @@ T = TypeVar("T")
 DEFAULT = Server()
 DEFAULT_SPOOL = Collector("").spool_limit
 KEPT = Capturing(Path("captures"), ())
+DEFAULT_AUDIT = Audit(Path())
 
 
 def config(top: Node, path: Path) -> Config:
@@ -133,10 +134,18 @@ def _limits(section: Section) -> Limits:
 
 
 def _audit(section: Section, folder: Path) -> Audit:
-    return Audit(
+    audit = Audit(
         path=section.optional("path", _path(folder), folder / "ledger"),
-        durability=section.optional("durability", _by(values.durability), "buffered"),
+        durability=section.optional("durability", one_of("buffered", "strict"), "buffered"),
+        key=section.optional("key", values.ledger_key(folder), None),
+        signing_key=section.optional("signing_key", _path(folder), None),
+        anchor=section.optional("anchor", _path(folder), None),
+        rotate_size=section.optional("rotate_size", _by(values.size(2**16)), DEFAULT_AUDIT.rotate_size),
+        rotate_age=section.optional("rotate_age", _by(values.duration), DEFAULT_AUDIT.rotate_age),
     )
+    if section.sound and audit.anchor and audit.anchor.absolute().is_relative_to(audit.path.absolute()):
+        section.note("stands inside the ledger: whoever cuts one cuts both; write a path elsewhere", "anchor")
+    return audit
 
 
 def _capture(top: Section, folder: Path) -> Capturing | None:

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
-from guardhouse.interceptors.documents import units
+from guardhouse.interceptors.documents import Node, units
+from guardhouse.interceptors.documents.sections import text as text_of
+from guardhouse.interceptors.ledger.keys import secret
 from guardhouse.interceptors.policy.patterns import pattern
 from guardhouse.interceptors.record.collector import endpoint_problem
 from guardhouse.interceptors.validation.names import is_model_name
 from guardhouse.interceptors.validation.names import is_model_version as is_version
-
-from .config import Durability
 
 ALGORITHMS: Final = ("ES256", "RS256", "PS256", "EdDSA")
 MOST_MESSAGE: Final = 2**31 - 1  # grpc keeps it in 32 bits, signed
@@ -101,13 +101,18 @@ def store(text: str) -> str:
     raise ValueError(f"`{text}` is not a store; write memory")
 
 
-def durability(text: str) -> Durability:
-    """How a line gets to the disk."""
-    if text == "buffered":
-        return "buffered"
-    if text == "strict":
-        raise ValueError(f"`{text}` is not supported by this version of guardhouse; write buffered")
-    raise ValueError(f"`{text}` is not a durability; write buffered")
+def ledger_key(folder: Path) -> Callable[[Node], bytes | Path]:
+    """A reader of a secret: `${NAME}` alone is one, all else the path of its file, relative from *folder*."""
+
+    def read(node: Node) -> bytes | Path:
+        if not re.fullmatch(r"\$\{\w+\}", node.raw):
+            return folder / text_of(node)
+        try:
+            return secret(node.text.encode())
+        except ValueError as error:
+            raise ValueError(f"`{node.raw}` {error}") from None
+
+    return read
 
 
 def duration(text: str) -> float:

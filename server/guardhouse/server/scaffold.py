@@ -8,6 +8,9 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+
 from guardhouse.interceptors.tokens.keys import KeyStore
 from guardhouse.interceptors.validation.names import is_model_name
 from guardhouse.server import issuer, pki, scaffold_texts
@@ -64,6 +67,7 @@ def plan(
     return {
         **_certificates(trust_domain, now),
         Path("pki/token.key"): File(token_key, SECRET),
+        **_ledger_keys(),
         Path("pki/jwks.json"): File((json.dumps(issuer.key_set(token_key), indent=2) + "\n").encode()),
         Path("guardhouse.yaml"): File(scaffold_texts.config(models, **names).encode()),
         Path("policy.yaml"): File(scaffold_texts.policy(models).encode()),
@@ -100,6 +104,14 @@ def _certificates(trust_domain: str, now: datetime) -> dict[Path, File]:
     for stem, pair in {"ca": authority, "server": server, "client": client}.items():
         files |= key_pair(Path("pki") / stem, pair.certificate_pem, pair.key_pem)
     return files
+
+
+def _ledger_keys() -> dict[Path, File]:
+    """The pair that signs the ledger's checkpoints; the public half is for whoever verifies it."""
+    key = Ed25519PrivateKey.generate()
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    return key_pair(Path("pki/ledger"), public, private)
 
 
 def _new_store(path: Path) -> None:

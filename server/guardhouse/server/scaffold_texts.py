@@ -58,6 +58,8 @@ audit:
   path: ledger/
   # buffered: a line is on disk a moment after its call.
   durability: buffered
+  # Signs what is on it; pki/ledger.pem is for whoever runs `guardhouse audit verify --public-key`.
+  signing_key: pki/ledger.key
 
 # Spans of every call.
 tracing:

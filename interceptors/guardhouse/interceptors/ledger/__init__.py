@@ -1,34 +1,50 @@
-"""The audit ledger: an entry is chained and queued in microseconds, and written by a thread of its own.
+"""The audit ledger: entries are chained and queued in microseconds, and written by a thread of its own.
 
     ledger = Ledger(Path("ledger"), durability="strict")
     sequence = ledger.append({"kind": "query", ...})
     await ledger.committed(sequence)
 
-What a line is, is in `ledger_chain`; how a file is checked, in `ledger_verify`. One process writes one file,
-``ledger.jsonl`` in its folder. Entries are never dropped silently: while the disk refuses them they are
-kept in memory and ``healthy`` is False; past ``limit_bytes``, `append` raises; and what was lost is told by
-an entry of kind ``gap``.
+What a line is, is in `chain`; how files are checked, in `verify`. One process writes one folder: the newest
+lines are in ``ledger.jsonl``, earlier ones in files set aside. Entries are never dropped silently: while the
+disk refuses them they are kept in memory and ``healthy`` is False; past ``limit_bytes``, `append` raises; and
+what was lost is told by an entry of kind ``gap``.
 """
 
-import asyncio
 import atexit
 import logging
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from functools import partial
 from pathlib import Path
-from threading import Event
 from typing import Literal
 
-from .chain import encode, stamp
-from .file import LedgerError, LedgerFile
+from .anchor import disagreement, read_anchor
+from .chain import (
+    GENESIS,
+    KEYED,
+    PLAIN,
+    ROTATION,
+    Digest,
+    Link,
+    Scheme,
+    digest_by,
+    encode,
+    key_name,
+    link_of,
+    parse,
+    scheme_of,
+    stamp,
+)
+from .file import LedgerError, LedgerFile, Opened
+from .keeper import Keeper, Upkeep
+from .keys import Signer, secret
 from .queue import LedgerFull, LineQueue
+from .rotation import Limits
 from .writer import Writer
 
 __all__ = ["Ledger", "LedgerError", "LedgerFull", "LedgerWriteError"]
 
+Durability = Literal["buffered", "strict"]
 _log = logging.getLogger(__name__)
 
 
@@ -39,7 +55,12 @@ class LedgerWriteError(LedgerError):
 class Ledger:
     """Open, or create, the ledger in *folder*. Raises LedgerError, in one line, where that cannot be done.
 
-    *durability* "buffered": on disk within *flush_seconds* and one fsync; "strict": at once, in groups.
+    *durability* "buffered": on disk *flush_seconds* and one fsync after `append`, or after the write that was
+    under way then; "strict": at once, in groups.
+    *key*: the secret of an HMAC-SHA256 chain, at least 32 bytes; b"" for a plain SHA-256 chain.
+    *signer*: signs a checkpoint every 10,000 lines, every minute, at the start and at `close`.
+    *anchor*: a file outside that is given the head every second; a ledger that is behind it is not opened.
+    *rotation*: how large and old a file may become.
     *limit_bytes*: lines waiting in memory. *stall_seconds*: a write that takes longer is trouble.
     *clock* gives seconds since the epoch; *fsync* takes a file descriptor.
     """
@@ -48,26 +69,32 @@ class Ledger:
         self,
         folder: Path,
         *,
-        durability: Literal["buffered", "strict"] = "buffered",
+        durability: Durability = "buffered",
+        key: bytes = b"",
+        signer: Signer | None = None,
+        anchor: Path | None = None,
+        rotation: Limits = Limits(),  # noqa: B008 - a value
         flush_seconds: float = 0.05,
         limit_bytes: int = 64 << 20,
         stall_seconds: float = 5.0,
         fsync: Callable[[int], None] = os.fsync,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        def now() -> str:
-            return stamp(clock())
-
-        file = LedgerFile(folder, fsync=fsync, stamp=now)
+        scheme = _scheme(key, signer)
+        digest = digest_by(key)
+        file = LedgerFile(folder, fsync=fsync, stamp=lambda: stamp(clock()))
+        opened = _open(file)
         try:
-            opened = file.open()
-        except OSError as error:
-            raise LedgerError(f"cannot open the ledger {file.path}: {error.strerror}") from error
+            link = _checked(folder, opened, scheme, digest, anchor)
+            self._queue = LineQueue(link, digest, limit_bytes)
+            keeper = Keeper(self._queue, Upkeep(scheme, signer, rotation, anchor, clock, fsync))
+            gather = flush_seconds if durability == "buffered" else 0.0
+            self._writer = Writer(self._queue, file, opened, keeper, digest, gather)
+        except BaseException:
+            file.close()
+            raise
         self._stall_seconds = stall_seconds
-        self._began = opened.link.sequence
-        self._queue = LineQueue(opened.link, limit_bytes)
-        gather = flush_seconds if durability == "buffered" else 0.0
-        self._writer = Writer(self._queue, file, opened, now, gather)
+        self._began = link.sequence
         self._writer.start()
         atexit.register(self._close_at_exit)
 
@@ -76,14 +103,11 @@ class Ledger:
 
         Raises ValueError if it brings ``seq`` or ``prev``, LedgerFull, or LedgerError after `close`.
         """
-        return self._queue.put(encode(entry))
+        return self._queue.put((encode(entry),))
 
     def append_many(self, bodies: Sequence[bytes]) -> int:
-        """The same for entries that `encode` has made, in one go. The number of the last."""
-        number = self._queue.link.sequence
-        for body in bodies:
-            number = self._queue.put(body)
-        return number
+        """The same for many, all or none: *bodies* as `chain.encode` makes them. The last one's number."""
+        return self._queue.put(bodies)
 
     @property
     def healthy(self) -> bool:
@@ -116,27 +140,18 @@ class Ledger:
         """Lines appended and not yet on disk."""
         return self._queue.link.sequence - self._writer.landed.sequence
 
-    def flushed(
-        self, sequence: int, callback: Callable[[], None], failed: Callable[[], None] | None = None
-    ) -> None:
-        """Call *callback*, in the writer's thread, once line *sequence* is written and fsynced.
-
-        *failed*, if given, is called instead at the first try that fails; without it the wait goes on.
-        """
-        self._writer.waiters.add(sequence, callback, failed)
+    @property
+    def head(self) -> Link:
+        """The newest line on disk, number and hash: noted elsewhere, it shows what was cut off. No I/O."""
+        return self._writer.landed
 
     def wait(self, sequence: int, timeout: float | None = None) -> bool:
         """Block until line *sequence* is on disk: True. False after *timeout* seconds, or if a try failed."""
-        settled = Event()
-        self.flushed(sequence, settled.set, settled.set)
-        settled.wait(timeout)
-        return self._writer.landed.sequence >= sequence
+        return self._writer.waiters.wait(sequence, timeout)
 
     async def committed(self, sequence: int) -> None:
         """Return once line *sequence* is on disk. Raises LedgerWriteError if a try failed."""
-        future = asyncio.get_running_loop().create_future()
-        self.flushed(sequence, partial(_resolve, future, True), partial(_resolve, future, False))
-        if not await future:
+        if not await self._writer.waiters.committed(sequence):
             raise LedgerWriteError("the ledger line could not be written")
 
     def close(self, timeout: float = 5.0) -> None:
@@ -154,12 +169,40 @@ class Ledger:
             _log.error("%s", error)
 
 
-def _resolve(future: "asyncio.Future[bool]", landed: bool) -> None:
-    """Settle *future* from the writer's thread; its loop may be gone, its caller too."""
-    with suppress(RuntimeError):
-        future.get_loop().call_soon_threadsafe(_set, future, landed)
+def _scheme(key: bytes, signer: Signer | None) -> Scheme:
+    if key:
+        try:
+            secret(key)
+        except ValueError as error:
+            raise LedgerError(f"the ledger's key {error}") from None
+    return Scheme(KEYED if key else PLAIN, key_name(key), signer.public if signer else "")
 
 
-def _set(future: "asyncio.Future[bool]", landed: bool) -> None:
-    if not future.done():
-        future.set_result(landed)
+def _open(file: LedgerFile) -> Opened:
+    try:
+        return file.open()
+    except OSError as error:
+        raise LedgerError(f"cannot open the ledger {file.path}: {error.strerror}") from error
+
+
+def _checked(folder: Path, opened: Opened, scheme: Scheme, digest: Digest, anchor: Path | None) -> Link:
+    """The end of the chain that was found. Raises LedgerError where it is not one to go on with."""
+    first = parse(opened.first)
+    if first and first.entry.get("kind") in (GENESIS, ROTATION):
+        found = scheme_of(first.entry)
+        for what, ours, theirs in zip(("scheme", "key", "signing key"), scheme, found, strict=True):
+            if ours != theirs:
+                raise LedgerError(
+                    f"the ledger in {folder} was begun with another {what}: a chain keeps its own;"
+                    " move the folder away to begin a new one"
+                )
+    link = link_of(opened.last, digest)
+    try:
+        complaint = disagreement(link, read_anchor(anchor)) if anchor else ""
+    except ValueError as error:
+        raise LedgerError(f"the ledger's anchor {anchor} {error}") from None
+    except OSError as error:
+        raise LedgerError(f"cannot read the ledger's anchor {anchor}: {error.strerror}") from error
+    if complaint:
+        raise LedgerError(f"the ledger in {folder} is not what its anchor {anchor} says: {complaint}")
+    return link

@@ -1,24 +1,32 @@
 """What a ledger line is: one entry as printable ASCII JSON, bound by hash to the line before it. No I/O here.
 
-A line is the entry's own members, then ``"seq"`` (from 1, without gaps) and ``"prev"`` (lower-case hex
-SHA-256 of the whole line before it, newline left out). The first line of a chain is the genesis entry; its
-``"prev"`` is zeros.
+A line is the entry's own members, then ``"seq"`` (from 1, without gaps) and ``"prev"``: in lower-case hex,
+the SHA-256 of the whole line before it, newline left out, or its HMAC-SHA256 (RFC 2104) where the chain has
+a key. The first line of a chain is the genesis entry; its ``"prev"`` is zeros.
 """
 
 import hashlib
+import hmac
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import orjson
 
-VERSION = 1
-SCHEME = "sha256"
-GENESIS = "genesis"
-GAP = "gap"
-NO_HASH = "0" * 64
-_DEEPEST = 32
+VERSION: Final = 1
+PLAIN: Final = "sha256"
+KEYED: Final = "hmac-sha256"
+GENESIS: Final = "genesis"
+ROTATION: Final = "rotation"
+START_ENTRY: Final = "start"
+STOP: Final = "stop"
+GAP: Final = "gap"
+NO_HASH: Final = "0" * 64
+_DEEPEST: Final = 32
+
+Digest = Callable[[bytes], str]
+"""The hash by which the next line names a line (given without its newline): 64 hex digits."""
 
 
 class Link(NamedTuple):
@@ -36,7 +44,43 @@ class Line(NamedTuple):
     prev: str
 
 
-START = Link(0, NO_HASH)
+START: Final = Link(0, NO_HASH)
+
+
+class Scheme(NamedTuple):
+    """How a chain is secured. Its first line says so, and so does the first of every later file.
+
+    *key* names the secret of the hashes, "" where there is none; *signer* is the Ed25519 public key of the
+    checkpoints (RFC 8032, 64 hex digits), "" where there are none.
+    """
+
+    name: str = PLAIN
+    key: str = ""
+    signer: str = ""
+
+
+def scheme_of(entry: Mapping[str, object]) -> Scheme:
+    """The scheme that the first entry of a file names. What is missing or mistyped reads as the weakest."""
+    return Scheme(*(str(entry.get(member) or "") for member in ("scheme", "key", "signer")))
+
+
+def digest_by(key: bytes) -> Digest:
+    """The hash of a chain with *key*, or of one without where it is empty."""
+    if not key:
+        return lambda line: hashlib.sha256(line).hexdigest()
+    begun = hmac.new(key, digestmod="sha256")
+
+    def keyed(line: bytes) -> str:
+        state = begun.copy()
+        state.update(line)
+        return state.hexdigest()
+
+    return keyed
+
+
+def key_name(key: bytes) -> str:
+    """What a chain calls its *key*: enough to tell a wrong one, of no use to find it. "" for no key."""
+    return hmac.new(key, b"guardhouse ledger key", "sha256").hexdigest()[:16] if key else ""
 
 
 def stamp(seconds: float) -> str:
@@ -44,9 +88,24 @@ def stamp(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
-def genesis(chain: str, time: str) -> dict[str, object]:
+def genesis(scheme: Scheme, chain: str, time: str) -> dict[str, object]:
     """The entry that begins a chain; *chain* is 32 random hex digits."""
-    return {"kind": GENESIS, "version": VERSION, "scheme": SCHEME, "chain": chain, "time": time}
+    return {"kind": GENESIS, "version": VERSION, **_facts(scheme), "chain": chain, "time": time}
+
+
+def rotation(scheme: Scheme, previous: str, time: str) -> dict[str, object]:
+    """The entry that begins a further file of a chain; *previous* is the name of the file before."""
+    return {"kind": ROTATION, "version": VERSION, **_facts(scheme), "previous": previous, "time": time}
+
+
+def start(program: str, pid: int, closed: bool, time: str) -> dict[str, object]:
+    """The entry of a writer that starts. *closed*: the one before it, if any, had stopped properly."""
+    return {"kind": START_ENTRY, "time": time, "program": program, "pid": pid, "closed": closed}
+
+
+def stop(time: str) -> dict[str, object]:
+    """The entry of a writer that stopped properly; its last."""
+    return {"kind": STOP, "time": time}
 
 
 def gap(reason: str, time: str, **facts: object) -> dict[str, object]:
@@ -71,14 +130,16 @@ def encode(entry: Mapping[str, object]) -> bytes:
     return _escaped(orjson.loads(body))
 
 
-def bind(body: bytes, link: Link) -> bytes:
-    """The line, without newline, that carries *body* (as `encode` made it) and follows *link*."""
-    return b'%b,"seq":%d,"prev":"%b"}' % (body[:-1], link.sequence + 1, link.digest.encode())
-
-
-def digest(line: bytes) -> str:
-    """The hash by which the next line names *line* (without its newline)."""
-    return hashlib.sha256(line).hexdigest()
+def bind(bodies: Iterable[bytes], link: Link, digest: Digest) -> tuple[list[bytes], Link]:
+    """The lines, without newlines, that carry *bodies* (made by `encode`) and follow *link*; the new end."""
+    sequence, prev = link
+    lines = []
+    for body in bodies:
+        sequence += 1
+        line = body[:-1] + f',"seq":{sequence},"prev":"{prev}"}}'.encode()
+        prev = digest(line)
+        lines.append(line)
+    return lines, Link(sequence, prev)
 
 
 def parse(line: bytes) -> Line | None:
@@ -97,10 +158,14 @@ def parse(line: bytes) -> Line | None:
     return Line(entry, sequence, prev)
 
 
-def link_of(line: bytes) -> Link | None:
-    """The place of *line* (without newline) in its chain, or None where it is no ledger line."""
+def link_of(line: bytes, digest: Digest) -> Link:
+    """The place of a ledger *line* (without newline) in its chain; `START` for none."""
     parsed = parse(line)
-    return Link(parsed.sequence, digest(line)) if parsed else None
+    return Link(parsed.sequence, digest(line)) if parsed else START
+
+
+def _facts(scheme: Scheme) -> dict[str, object]:
+    return {"scheme": scheme.name, "key": scheme.key, "signer": scheme.signer}
 
 
 def _escaped(value: object) -> bytes:
