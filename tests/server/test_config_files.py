@@ -120,6 +120,18 @@ BROKEN: dict[str, tuple[Break, str, str]] = {
         "does not belong to the certificate",
     ),
     "file as ledger": (rewrite("ledger", "x"), "audit.path", "cannot be a folder"),
+    "no ledger key": (remove("pki/ledger.key"), "audit.signing_key", "cannot be read"),
+    "garbage as ledger key": (rewrite("pki/ledger.key", "x"), "audit.signing_key", "no private key in PEM"),
+    "server's key as ledger key": (
+        copy("pki/server.key", "pki/ledger.key"),
+        "audit.signing_key",
+        "is not an Ed25519 key",
+    ),
+    "open ledger key": (
+        lambda folder: (folder / "pki/ledger.key").chmod(0o644),
+        "audit.signing_key",
+        "may be read or written by everybody",
+    ),
 }
 
 
@@ -164,6 +176,36 @@ def test_without_client_certificates_no_authority_is_read(made: Path) -> None:
     """With client_auth none the authority's file does not matter, and may be gone."""
     (made / "pki/ca.pem").unlink()
     check_files(load(made / "guardhouse.yaml", ["tls.client_auth=none"]))
+
+
+@pytest.mark.parametrize(
+    ("setting", "content", "words"),
+    [
+        ("audit.key=secret", "", "is empty"),
+        ("audit.key=secret", " \n" * 40, "is empty"),
+        ("audit.key=secret", "x" * 31, "has 31 bytes; it needs at least 32"),
+        ("audit.key=nowhere", "", "cannot be read"),
+        ("audit.anchor=secret", "x", "is not SEQ:HASH"),
+        ("audit.anchor=nowhere/anchor", "", "has no folder to stand in"),
+    ],
+)
+def test_what_secures_the_ledger_is_looked_at(made: Path, setting: str, content: str, words: str) -> None:
+    """A weak or missing secret, or an anchor that is none, is refused by its key before anything starts."""
+    (made / "secret").write_text(content)
+    (made / "secret").chmod(0o600)
+    with pytest.raises(ConfigError) as refused:
+        check_files(load(made / "guardhouse.yaml", [setting]))
+    (problem,) = refused.value.problems
+    assert problem.key == setting.partition("=")[0]
+    assert words in problem.message
+
+
+def test_a_secret_of_the_environment_is_never_shown(made: Path) -> None:
+    """The key is taken as it is, and no text of the configuration repeats it."""
+    config = load(made / "guardhouse.yaml", ["audit.key=${KEY}"], {"KEY": "canary" * 10})
+    assert config.audit.key == b"canary" * 10
+    assert "canary" not in repr(config)
+    check_files(config)
 
 
 def test_nothing_of_a_file_is_quoted(made: Path) -> None:
