@@ -1,6 +1,6 @@
 """The server to compare with: grpc.aio and uvloop, no guard; mutual TLS, or plain text.
 
-`python -m benchmarks.bare FOLDER COLLECTOR [plain]`
+`python -m benchmarks.bare FOLDER COLLECTOR [plain] [batched]`
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from pathlib import Path
 import grpc
 import grpc.aio
 import uvloop
+
+from guardhouse.server.scheduling import run_in_batches
 
 from .echo import INFER, handler
 from .until import until_told
@@ -37,4 +39,6 @@ def _credentials(pki: Path) -> grpc.ServerCredentials:
 
 
 if __name__ == "__main__":
+    if "batched" in sys.argv[3:]:
+        run_in_batches()
     uvloop.run(main(Path(sys.argv[1]), "plain" in sys.argv[3:]))

@@ -27,6 +27,7 @@ from guardhouse.interceptors.record.lines import Lines
 from guardhouse.interceptors.record.spans import Spans
 from guardhouse.server.assembly import assembled
 from guardhouse.server.config import Config, load
+from guardhouse.server.scheduling import run_in_batches
 from guardhouse.server.transport import credentials, options
 
 from .echo import INFER, handler
@@ -35,6 +36,8 @@ from .until import until_told
 
 def main(folder: Path, collector: str, *words: str) -> None:
     """Serve until SIGTERM; prints the port."""
+    if "interceptor" not in words:
+        run_in_batches()
     named = [word.removeprefix("sinks=") for word in words if word.startswith("sinks=")]
     with tempfile.TemporaryDirectory() as scratch, ExitStack() as stack:
         settings = (

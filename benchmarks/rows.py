@@ -42,6 +42,7 @@ CHAIN: Final = Row("chain", "the whole chain, bound to the handlers", ("chain",)
 
 ROWS: Final = (
     BARE,
+    Row("batched", "bare, scheduled as our server is", ("bare", "batched")),
     Row("no-sink", "the chain, nothing recorded", ("chain", "sinks=")),
     *(
         Row(name, f"the chain, {name} alone", ("chain", f"sinks={name}"), traces)

@@ -88,6 +88,7 @@ class Call:
     trailers: Metadata = ()  # what guards tell the caller beside the answer
     trace_id: int = 0  # 128 bits, never 0 once opened by a record
     span_id: int = 0  # 64 bits; also the error id that a caller may quote
+    line: int = 0  # the number of its line in a strict ledger
     parent_id: int = 0  # the caller's span, where its trace goes on in ours
     status: StatusCode | None = None  # None while the call runs
     refusal: Refusal | None = None

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable
 from enum import IntEnum
 from inspect import iscoroutinefunction, isgeneratorfunction
 from types import MethodType
-from typing import Any
+from typing import Any, ClassVar
 
 from grpc import StatusCode
 
@@ -39,7 +39,8 @@ class Stage(IntEnum):
 class Guard:
     """One concern. Override what you need; never wait, never do I/O. To refuse, raise `Refusal`."""
 
-    stage: Stage = Stage.SCREENING
+    stage: ClassVar[Stage] = Stage.SCREENING
+    strict: ClassVar[bool] = False  # nothing is answered before this guard says that it has landed
     open_methods: Collection[str] | None = None  # what needs no credential, if that is its to know
 
     def admit(self, call: Call) -> None:
@@ -105,6 +106,7 @@ class Chain:
             known = [set(guard.open_methods) for guard in guards if guard.open_methods is not None]
             open_methods = set.intersection(*known) if known else ()
         self.open_methods = frozenset(open_methods)
+        self.strict: Any = next((guard for guard in guards if guard.strict), None)
         self.under_way: set[Call] = set()  # calls that were opened and have not been settled
         self._over = False
         self._admits = _verbs(guards, "admit")
@@ -178,7 +180,7 @@ class Chain:
         self.under_way.discard(call)
         call.ended_ns = time.monotonic_ns()
         if call.model_ns < 0:  # the model still runs: `model_ns` holds when it began
-            call.model_ns += call.ended_ns
+            call.model_ns += call.ended_ns - call.queue_ns
         if refusal is not None:
             # The frames it came through hold the caller's message, and it holds them.
             refusal.__traceback__ = refusal.__cause__ = refusal.__context__ = None

@@ -25,6 +25,7 @@ from .record.inner import install
 from .record.lines import Lines
 from .record.parent import OurSpan
 from .record.spans import Spans
+from .record.strict import StrictRecord
 from .tokens import Tokens
 from .tokens.issuers import IssuerKeys
 from .tokens.jwk import parse
@@ -153,23 +154,29 @@ def _record(
 ) -> Record:
     """The outermost guard, and behind it where lines, spans and counts go."""
     sinks: list[Sink] = [] if metrics is None else [metrics]
+    book = Ledger(Path(ledger)) if isinstance(ledger, str | Path) else ledger
     if spans is not None:
         exporter = exporter_to(spans, service)
         stack.callback(exporter.close)
         stack.callback(install(exporter, resource(service)))
-        sinks.append(Spans(exporter.export))
+        sinks.append(Spans(exporter.export, book))
         if metrics is not None:
             metrics.watch(lambda: state.spans(exporter.counts, REASONS))
-    if ledger is None:
+    if book is None:
         record = Record(*sinks)
     else:
-        book = ledger if isinstance(ledger, Ledger) else Ledger(Path(ledger))
         stack.callback(book.close)
-        record = Record(Lines(book), *sinks, healthy=lambda: book.healthy)
+        record = _record_in(book, sinks)
         if metrics is not None:
             metrics.watch(lambda: state.ledger(book))
     stack.callback(record.flush)
     return record
+
+
+def _record_in(book: Ledger, sinks: Sequence[Sink]) -> Record:
+    if book.strict:
+        return StrictRecord(book, *sinks)
+    return Record(Lines(book), *sinks, healthy=lambda: book.healthy)
 
 
 def _capture(wanted: Capturing | None, stack: ExitStack) -> Iterator[Capture]:

@@ -99,11 +99,12 @@ class Grant:
         rate: The strictest rate of all of them, or None.
         limit: The same, ready to be decided by.
         may_list: Whether its holder may ask which models there are.
+        continue_traces: Whether its holder's own trace goes on in ours.
     """
 
     __slots__ = (
         *("_allow", "_decided", "_deny", "_methods", "_models"),
-        *("limit", "may_list", "names", "rate", "roles"),
+        *("continue_traces", "limit", "may_list", "names", "rate", "roles"),
     )
 
     def __init__(self, roles: Iterable[Role]) -> None:
@@ -118,6 +119,7 @@ class Grant:
         self._methods: Bounded[str, Decision] = Bounded(1024)
         self._models: Bounded[str, _Models] = Bounded(256)
         self._decided: Bounded[tuple[str, str], Decision] = Bounded(4096)
+        self.continue_traces = any(role.continue_traces for role in held)
         self.may_list = self.method(REPOSITORY_INDEX).allowed
 
     def method(self, path: str) -> Decision:

@@ -69,10 +69,7 @@ def entry(call: Call) -> dict[str, object]:
     total = (call.ended_ns - call.opened_ns) // 1000
     model, queue = call.model_ns // 1000, call.queue_ns // 1000
     return {
-        "kind": "query",
-        "time": instant(call.wall_ns),
-        "call": f"{call.span_id:016x}",
-        "trace": f"{call.trace_id:032x}",
+        **_ids("query", call),
         **_who_and_what(call),
         "units": call.units,
         "requests": call.requests,
@@ -84,6 +81,26 @@ def entry(call: Call) -> dict[str, object]:
         "model_us": model,
         "total_us": total,
         "capture": call.capture,
+    }
+
+
+def beginning(call: Call) -> dict[str, object]:
+    """The entry that says, before it is so, that *call* is answered with a stream."""
+    who = _who_and_what(call)
+    return {**_ids("stream", call), **{key: who[key] for key in ("method", "model", "version", "principal")}}
+
+
+def withheld(call: Call) -> dict[str, object]:
+    """The entry that says that the answer of *call* was held back: its line could not be written in time."""
+    return _ids("withheld", call)
+
+
+def _ids(kind: str, call: Call) -> dict[str, object]:
+    return {
+        "kind": kind,
+        "time": instant(call.wall_ns),
+        "call": f"{call.span_id:016x}",
+        "trace": f"{call.trace_id:032x}",
     }
 
 

@@ -15,6 +15,8 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_s
 from guardhouse.interceptors.call import Call
 from guardhouse.interceptors.chain import Guard, Stage
 
+from .spans import caller_context
+
 
 class Parent(Context):
     """A context that holds the span of *call* and nothing else: no baggage comes in from outside.
@@ -102,4 +104,13 @@ class OurSpan(Guard):
 
     def admit(self, call: Call) -> None:
         """Attach it. Nothing detaches it: the task, or the thread's next call, brings its own."""
+        if call.grant is not None and call.grant.continue_traces:
+            _join(call)
         attach(Parent(call))
+
+
+def _join(call: Call) -> None:
+    """Go on with the caller's trace, if it sent one."""
+    if (context := caller_context(call)) is not None:
+        trace_id, span_id, _ = context
+        call.trace_id, call.parent_id = int.from_bytes(trace_id, "big"), int.from_bytes(span_id, "big")

@@ -11,12 +11,13 @@ import re
 import struct
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Final
+from typing import Final, Protocol
 
 from grpc import StatusCode
 
 from guardhouse.interceptors.bounded import Bounded
 from guardhouse.interceptors.call import Call
+from guardhouse.interceptors.ledger.chain import Link
 
 from .wire import attribute, field, varint
 
@@ -52,23 +53,42 @@ def caller_context(call: Call) -> tuple[bytes, bytes, int] | None:
     return bytes.fromhex(found[1]), bytes.fromhex(found[2]), int(found[3], 16)
 
 
+class Headed(Protocol):
+    """A ledger, as far as spans tell of it."""
+
+    @property
+    def head(self) -> Link:
+        """Number and hash of the newest line on disk."""
+
+
 class Spans:
     """The trace as a sink. Keeps the bytes that calls have in common.
 
     Args:
         export: Takes spans as concatenated `ScopeSpans.spans` fields, and how many they are; never waits.
+        book: A ledger; its head goes along with the last span of each batch, so that whoever keeps the trace
+            can tell when lines were cut off.
     """
 
-    def __init__(self, export: Callable[[bytes, int], None]) -> None:
+    def __init__(self, export: Callable[[bytes, int], None], book: Headed | None = None) -> None:
         self._export = export
+        self._book = book
         self._kept: Bounded[tuple[object, ...], bytes] = Bounded(8192)
 
     def take(self, calls: Sequence[Call]) -> None:
         """Export a span for each of settled *calls*."""
-        self._export(b"".join(map(self.write, calls)), len(calls))
+        spans = [self.write(call) for call in calls[:-1]]
+        spans.append(self.write(calls[-1], self._anchor()))
+        self._export(b"".join(spans), len(calls))
 
-    def write(self, call: Call) -> bytes:
-        """The span of a settled *call* as one `ScopeSpans.spans` field."""
+    def _anchor(self) -> bytes:
+        if self._book is None:
+            return b""
+        head = self._book.head
+        return attribute(_ATTRIBUTE, "guardhouse.ledger.head", f"{head.sequence}:{head.digest}")
+
+    def write(self, call: Call, more: bytes = b"") -> bytes:
+        """The span of a settled *call*, with *more* encoded fields, as one `ScopeSpans.spans` field."""
         took = call.ended_ns - call.opened_ns
         wall, model, queue = call.wall_ns, call.model_ns // 1000, call.queue_ns // 1000
         chain = took // 1000 - model - queue
@@ -86,6 +106,7 @@ class Spans:
                 _count("guardhouse.model_us", model),
                 _queue(queue) if queue else b"",
                 _caller(call),
+                more,
             )
         )
         return b"\x12%b%b" % (varint(len(span)), span)

@@ -134,6 +134,8 @@ class Passage:
         if self._watched is not None:
             self._watched.pop(self.call, None)
         self._chain.settle(self.call, refusal)
+        if (strict := self._chain.strict) is not None:
+            refusal = await strict.landed(self.call) or refusal
         await self._end(refusal)
         return answer
 
@@ -171,7 +173,7 @@ class Passage:
         if self._in_model:
             self._in_model = False
             if not self.call.closed:
-                self.call.model_ns += time.monotonic_ns()
+                self.call.model_ns += time.monotonic_ns() - self.call.queue_ns
 
     def _finish(self, target: Target, response: Any) -> bytes:
         """The bytes of a unary answer, if nothing speaks against it."""
@@ -238,12 +240,22 @@ class Passage:
         except Exception as error:
             self.stopped = verdict(error, call)
             raise self.stopped from None
+        if call.responses == 1:
+            await self._begin_answer()
         try:
             await self.context.write(raw)
         except Exception as error:
             await asyncio.sleep(GRACE)  # the cancellation that says why comes by another way
             self.stopped = Refusal("CANCELLED", type(error).__name__)
             raise self.stopped from None
+
+    async def _begin_answer(self) -> None:
+        """See that the stream is on record before its first message leaves, where the ledger is strict."""
+        if (strict := self._chain.strict) is not None:
+            strict.begin(self.call)
+            self.stopped = await strict.landed(self.call)
+            if self.stopped is not None:
+                raise self.stopped
 
     async def next_request(self) -> Any:
         """The next request message, parsed and inspected, or `END`."""

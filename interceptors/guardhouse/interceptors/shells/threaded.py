@@ -127,6 +127,8 @@ class Passage:
     def _end(self, refusal: Refusal | None) -> None:
         refusal = self._left() or refusal
         self._chain.settle(self.call, refusal)
+        if (strict := self._chain.strict) is not None:
+            refusal = strict.wait(self.call) or refusal
         self.context.set_trailing_metadata(trailers(self.call, refusal, self.said.trailing))
         if refusal is not None:
             self.context.abort(refusal.code, refusal.words)
@@ -178,10 +180,20 @@ class Passage:
                     return
                 self._go_on()
                 self._chain.again(self.call, incoming=False)
-                yield render(target, self.call, self._chain.release(self.call, response))
+                raw = render(target, self.call, self._chain.release(self.call, response))
+                if self.call.responses == 1:
+                    self._begin_answer()
+                yield raw
         finally:
             if close := getattr(responses, "close", None):
                 close()
+
+    def _begin_answer(self) -> None:
+        """See that the stream is on record before its first message leaves, where the ledger is strict."""
+        if (strict := self._chain.strict) is not None:
+            strict.begin(self.call)
+            self.stopped = strict.wait(self.call)
+            self._go_on()
 
     def _next_request(self) -> Any:
         """The next request message, parsed and inspected. StopIteration when there is none."""

@@ -21,6 +21,7 @@ from guardhouse.server.assembly import Parts, assembled
 from guardhouse.server.config import Config, check_files, load
 from guardhouse.server.models import ModelLoadError
 from guardhouse.server.report import report
+from guardhouse.server.scheduling import run_in_batches
 from guardhouse.server.transport import unsafe_grpcio
 
 PATIENCE = 1.0  # seconds for the threads of models, once everything is closed
@@ -43,6 +44,7 @@ def command(config: Path, overrides: tuple[str, ...], as_json: bool) -> None:
         click.echo(f"guardhouse: warning: {warning}", err=True)
     settings = load(config, overrides)
     check_files(settings)
+    run_in_batches()
     try:
         with assembled(settings) as parts:
             uvloop.run(serve(settings, parts, lambda address: _announce(settings, parts, address, as_json)))
