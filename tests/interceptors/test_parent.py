@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 from opentelemetry import baggage, context, propagate, trace
 from opentelemetry.context import Context
+from opentelemetry.proto.trace.v1.trace_pb2 import ScopeSpans
 from opentelemetry.sdk.trace import TracerProvider
 
-from guardhouse.interceptors import Call, Chain
+from guardhouse.interceptors import Call, Chain, Policy, Principal
 from guardhouse.interceptors.record import parent as module
 from guardhouse.interceptors.record.parent import OurSpan, Parent
+from guardhouse.interceptors.record.spans import Spans
 
 from .serving import COLOURS, SHAPES, TOKEN, Watch, serving
 
@@ -179,3 +181,44 @@ async def test_in_every_shell(colour: str, shape: str) -> None:
     assert seen == [call.trace_id for call in watch.calls]
     assert len(set(seen)) == 3
     assert trace.get_current_span() is trace.INVALID_SPAN
+
+
+PARENT = f"00-{'ab' * 16}-{'cd' * 8}-01"
+TRUSTING = Policy.parse(
+    """
+roles:
+  mesh: {continue_traces: true, allow: [{methods: [ModelInfer], models: ["*"]}]}
+  plain: {allow: [{methods: [ModelInfer], models: ["*"]}]}
+bindings:
+  - {role: mesh, subject: gateway}
+  - {role: plain, subject: alice}
+"""
+)
+
+
+@pytest.mark.parametrize(
+    ("subject", "sent", "goes_on"),
+    [
+        ("gateway", (PARENT,), True),
+        ("gateway", (), False),
+        ("gateway", ("garbage",), False),
+        ("gateway", (PARENT, PARENT), False),
+        ("alice", (PARENT,), False),
+    ],
+)
+def test_whose_trace_goes_on(subject: str, sent: tuple[str, ...], goes_on: bool) -> None:
+    """The trace of a caller whom the policy trusts goes on in ours; every other one is linked to at most."""
+    spans: list[bytes] = []
+    call = _call()
+    call.metadata = tuple(("traceparent", value) for value in sent)
+    call.grant = TRUSTING.grant(Principal(subject, subject=subject))
+    OurSpan().admit(call)
+    inside = trace.get_current_span().get_span_context().trace_id
+    Chain().settle(call, None)
+    Spans(lambda raw, _count: spans.append(raw)).take([call])
+    (span,) = ScopeSpans.FromString(spans[0]).spans
+
+    assert (inside == int("ab" * 16, 16)) == goes_on
+    assert (span.trace_id.hex() == "ab" * 16) == goes_on
+    assert span.parent_span_id.hex() == ("cd" * 8 if goes_on else "")
+    assert len(span.links) == (not goes_on and sent == (PARENT,))
