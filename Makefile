@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .PHONY: help
 help: ## print this
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -25,7 +25,11 @@ $(VENV)/run.stamp: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/dev.stamp: pyproject.toml constraints.txt | $(VENV)/run.stamp
 	@echo "installing what the tests need into $(VENV) (about a minute, once)"
-	@$(PIP) install --constraint constraints.txt --editable '.[demo,onnx]' $$($(BIN)/python tools/dev_requirements.py)
+	@$(PIP) install --constraint constraints.txt --editable '.[demo,onnx,audit]' $$($(BIN)/python tools/dev_requirements.py dev)
+	@touch $@
+
+$(VENV)/bench.stamp: pyproject.toml constraints.txt | $(VENV)/dev.stamp
+	@$(PIP) install --constraint constraints.txt $$($(BIN)/python tools/dev_requirements.py bench)
 	@touch $@
 
 .PHONY: run
@@ -59,10 +63,15 @@ stubs: $(VENV)/run.stamp ## write client stubs to build/stubs
 	@$(BIN)/guardhouse stubs --out build/stubs/proto --lang proto --force
 
 .PHONY: bench
-bench: $(VENV)/dev.stamp ## measure the guarded server against the bare one
+bench: $(VENV)/bench.stamp ## measure the guarded server against the bare one (a quarter of an hour)
 	@$(BIN)/python -m benchmarks.run $(ARGS)
+
+.PHONY: bench-peers
+bench-peers: $(VENV)/bench.stamp ## the same with Envoy, MLServer and KServe, installed into .venv-peers
+	@$(BIN)/python -m benchmarks.peers.install
+	@$(BIN)/python -m benchmarks.run --peers $(ARGS)
 
 .PHONY: clean
 clean: ## remove everything that make has made
-	rm -rf $(VENV) $(DEMO) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .venv-peers $(DEMO) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,178 +1,106 @@
-"""`make bench`: the bare server and the guarded ones, interleaved; ratios on the terminal and in results/.
-
-The servers that are compared:
-    bare     grpc.aio and uvloop, mutual TLS, a handler that gives a tensor back
-    chain    the same handler behind the whole chain: ledger, spans, token, policy, rate, validation
-    guarded  `guardhouse serve`: the chain, and the serving wrapper with a model that gives the tensor back
-"""
+"""`make bench` and `make bench-peers`: servers without and with a guard; see docs/performance.md."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
-import subprocess
+import re
 import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from statistics import median
+from typing import Any, Final
 
 import grpc
 
-HERE = Path(__file__).parent
-ROOT = HERE.parent
-RESULTS = HERE / "results"
-COMMAND = Path(sys.executable).with_name("guardhouse")
-TICKS = os.sysconf("SC_CLK_TCK")
-POLICY = """
-roles:
-  analyst:
-    allow: [{methods: [ModelInfer], models: [echo]}]
-    limits: {rate: 1000000/s, burst: 1000000}
-bindings:
-  - {role: analyst, claim: {roles: analyst}}
-"""
+from .arithmetic import Figures, summary
+from .measure import TURNS, Size, pairs
+from .peers import missing
+from .report import RESULTS, terminal, update, write
+from .rows import PEERS, ROWS, Row, chosen
+
+SIZE: Final = Size(rounds=5, calls=10_000, warm=2_000, flight=16)
+QUICK: Final = Size(rounds=1, calls=300, warm=50, flight=16)
 
 
-def main() -> None:
-    """Measure, print, and write the results."""
-    parser = argparse.ArgumentParser(prog="make bench ARGS=...", description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5, help="measurements of each server (default 5)")
-    parser.add_argument("--calls", type=int, default=8000, help="calls in one measurement (default 8000)")
-    parser.add_argument("--flight", type=int, default=16, help="calls in flight (default 16)")
-    arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        servers = start(Path(folder), stack)
-        rounds = [
-            {name: measure(Path(folder), *server, arguments.calls, arguments.flight) for name, server in each}
-            for each in progress([list(servers.items())] * arguments.rounds)
-        ]
-    summary = summarize(rounds)
-    write(arguments, rounds, summary)
-    show(summary)
-
-
-def start(folder: Path, stack: ExitStack) -> dict[str, tuple[int, int]]:
-    """Start every server; returns (process id, port) by name."""
-    subprocess.run([COMMAND, "init", folder, "--force"], check=True, stdout=subprocess.DEVNULL)
-    (folder / "policy.yaml").write_text(POLICY, encoding="utf-8")
-    sink = int(stack.enter_context(process("benchmarks.sink"))[1])
-    config = (folder / "guardhouse.yaml").read_text(encoding="utf-8")
-    begin = config.index("models:")
-    end = config.index("\n# ", begin)
-    model = 'models:\n  - {name: echo, python: "benchmarks.echo:echo"}\n'
-    config = (config[:begin] + model + config[end:]).replace(":4317", f":{sink}").replace(":8443", ":0")
-    (folder / "guardhouse.yaml").write_text(config, encoding="utf-8")
-    bare = stack.enter_context(process("benchmarks.bare", folder))
-    chain = stack.enter_context(process("benchmarks.chain", folder))
-    guarded = stack.enter_context(process(COMMAND, "serve", folder / "guardhouse.yaml", "--json"))
-    port = int(json.loads(guarded[1])["address"].rpartition(":")[2])
-    return {
-        "bare": (bare[0], int(bare[1])),
-        "chain": (chain[0], int(chain[1])),
-        "guarded": (guarded[0], port),
-    }
-
-
-@contextmanager
-def process(program: str | Path, *arguments: str | Path) -> Iterator[tuple[int, str]]:
-    """A server's process id and its first line, for as long as the context lasts."""
-    command: list[str | Path] = [program] if isinstance(program, Path) else [sys.executable, "-m", program]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    started = subprocess.Popen(
-        [*command, *arguments], stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environment
-    )
-    assert started.stdout is not None
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure and print; keep the results if everything was measured in full."""
+    wanted = _parser().parse_args(arguments)
+    name, known = ("peers", PEERS) if wanted.peers else ("bench", ROWS)
     try:
-        line = started.stdout.readline()
-        if not line:
-            sys.exit(f"{program} did not start")
-        yield started.pid, line
-    finally:
-        started.terminate()
-        started.wait()
-        started.stdout.close()
+        rows = chosen(known, wanted.rows)
+        size = _size(wanted)
+    except ValueError as error:
+        sys.exit(f"benchmarks: {error}")
+    skipped = {row.name: why for row in rows if (why := missing(row.peer))}
+    measurable = [row for row in rows if row.name not in skipped]
+    results = {**facts(), **asdict(size), "skipped": skipped, **compared(measurable, known, size)}
+    print(terminal(results))
+    if wanted.out:
+        write(name, results, wanted.out)
+    elif size == SIZE and rows == known:
+        write(name, results, RESULTS)
+        update()
+        print("kept in benchmarks/results, and quoted in docs/performance.md")
 
 
-def measure(folder: Path, pid: int, port: int, calls: int, flight: int) -> dict[str, float]:
-    """One load on one server: what the load saw, and the CPU the server spent, from the operating system."""
-    before = cpu(pid)
-    command = [sys.executable, "-m", "benchmarks.load", str(folder), str(port), str(calls), str(flight)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
-    spent = cpu(pid) - before
-    seen = json.loads(done.stdout)
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__)
+    parser.add_argument("--peers", action="store_true", help="other people's servers and a proxy, not ours")
+    parser.add_argument("--rows", default="", metavar="NAME,...", help="these rows alone; default: all")
+    parser.add_argument("--quick", action="store_true", help="one short round: to see that it runs")
+    parser.add_argument("--rounds", type=int, help=f"measurements of each row (default {SIZE.rounds})")
+    parser.add_argument("--calls", type=int, help=f"calls in one measurement (default {SIZE.calls})")
+    parser.add_argument("--flight", type=int, help=f"calls in flight (default {SIZE.flight})")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="keep the results there")
+    return parser
+
+
+def _size(wanted: argparse.Namespace) -> Size:
+    size = QUICK if wanted.quick else SIZE
+    if wanted.calls is not None and wanted.calls < TURNS:
+        raise ValueError(f"--calls {wanted.calls} is too few; write at least {TURNS}")
+    return Size(
+        rounds=wanted.rounds or size.rounds,
+        calls=wanted.calls or size.calls,
+        warm=size.warm,
+        flight=wanted.flight or size.flight,
+    )
+
+
+def compared(rows: Sequence[Row], known: Sequence[Row], size: Size) -> dict[str, Any]:
+    """Every row measured and summed up: `rows`, and what was measured, round by round."""
+    bases = [row for row in known if row.name in {each.base for each in rows}]
+    found = pairs(bases, rows, size)
+    return {"rows": {row.name: _summed(row, found[row.name]) for row in rows}, "measured": _kept(found)}
+
+
+def _summed(row: Row, measured: Sequence[tuple[Figures, Figures]]) -> dict[str, Any]:
+    told = {"what": row.what, "base": row.base, "traces": row.traces, "ours": row.ours}
+    return {**told, **summary(measured)}
+
+
+def _kept(found: Mapping[str, Sequence[tuple[Figures, Figures]]]) -> dict[str, Any]:
     return {
-        "cpu_us": spent / calls * 1e6,
-        "per_second": seen["calls"] / seen["seconds"],
-        "p50_ms": seen["p50"],
-        "p99_ms": seen["p99"],
+        name: [
+            {key: {each: round(value, 3) for each, value in figures.items()} for key, figures in two}
+            for two in (zip(("base", "own"), pair, strict=True) for pair in measured)
+        ]
+        for name, measured in found.items()
     }
 
 
-def cpu(pid: int) -> float:
-    """Seconds of processor time, user and system, that a process has used."""
-    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
-
-
-def progress(rounds: list[list[tuple[str, tuple[int, int]]]]) -> Iterator[list[tuple[str, tuple[int, int]]]]:
-    """The rounds, each announced; every other one backwards, so that no server always goes first."""
-    for number, each in enumerate(rounds, 1):
-        print(f"round {number} of {len(rounds)}", file=sys.stderr, flush=True)
-        yield each if number % 2 else each[::-1]
-
-
-def summarize(rounds: list[dict[str, dict[str, float]]]) -> dict[str, dict[str, float]]:
-    """For each server the medians, and the ratios to bare in the same round."""
-    return {name: _one(name, rounds) for name in ("bare", "chain", "guarded")}
-
-
-def _one(name: str, rounds: list[dict[str, dict[str, float]]]) -> dict[str, float]:
-    figures = {key: median(each[name][key] for each in rounds) for key in rounds[0][name]}
-    ratios = {
-        "cpu_ratio": median(each["bare"]["cpu_us"] / each[name]["cpu_us"] for each in rounds),
-        "throughput_ratio": median(each[name]["per_second"] / each["bare"]["per_second"] for each in rounds),
-        "p50_ratio": median(each[name]["p50_ms"] / each["bare"]["p50_ms"] for each in rounds),
-        "p99_ratio": median(each[name]["p99_ms"] / each["bare"]["p99_ms"] for each in rounds),
-    }
-    return {key: round(value, 3) for key, value in {**figures, **ratios}.items()}
-
-
-def write(arguments: argparse.Namespace, rounds: object, summary: object) -> None:
-    """Keep everything that was measured, and on what."""
-    RESULTS.mkdir(exist_ok=True)
-    facts = {
+def facts() -> dict[str, Any]:
+    """On what is measured."""
+    about = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    found = re.search(r"(?m)^model name\s*: (.*)$", about)
+    return {
         "python": platform.python_version(),
         "grpcio": grpc.__version__,
         "cores": os.cpu_count(),
-        **vars(arguments),
-        "summary": summary,
-        "rounds": rounds,
+        "processor": found[1] if found else platform.machine(),
     }
-    (RESULTS / "latest.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-
-
-COLUMNS = {  # of the table: heading, key, digits behind the point
-    "CPU us": ("cpu_us", 0),
-    "calls/s": ("per_second", 0),
-    "p50 ms": ("p50_ms", 2),
-    "p99 ms": ("p99_ms", 2),
-    "CPU": ("cpu_ratio", 2),
-    "calls": ("throughput_ratio", 2),
-    "p50": ("p50_ratio", 2),
-    "p99": ("p99_ratio", 2),
-}
-
-
-def show(summary: dict[str, dict[str, float]]) -> None:
-    """The table for a person. The last four columns are ratios to bare: of CPU, bare's over the server's."""
-    print(" " * 8 + "".join(f"{heading:>9}" for heading in COLUMNS))
-    for name, row in summary.items():
-        print(f"{name:8}" + "".join(f"{row[key]:9.{digits}f}" for key, digits in COLUMNS.values()))
-    print("the last four are ratios to bare, round by round; benchmarks/results/latest.json has it all")
 
 
 if __name__ == "__main__":

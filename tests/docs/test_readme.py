@@ -34,17 +34,24 @@ def demo() -> Any:
 
 
 def test_the_readme_from_top_to_bottom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its commands make a folder and serve the model in it; its Python asks it, and is answered rightly."""
+    """Its commands make a folder and serve the model in it; its Python asks it, and is answered rightly.
+
+    Then its other commands tell who asked.
+    """
     typed = [line for line in commands(README) if line.split()[0] not in ELSEWHERE]
-    assert typed == ["guardhouse init gate", "guardhouse serve gate/guardhouse.yaml"]
-    assert shell(typed[0], tmp_path).status == 0
+    make, serve, *look = typed
+    assert (make, serve) == ("guardhouse init gate", "guardhouse serve gate/guardhouse.yaml")
+    assert shell(make, tmp_path).status == 0
     monkeypatch.chdir(tmp_path)
     with receiver(tmp_path, "traces.db") as collector, served(tmp_path, "gate", collector):
         (snippet,) = blocks(README, "python")
         with redirect_stdout(io.StringIO()) as out:
             exec(snippet, {"image": digits.sample()})
     assert out.getvalue() == f"[{digits.answer()}]\n"
-    assert shell("guardhouse audit verify gate/ledger", tmp_path).status == 0
+    top, query, verify = look
+    for line in (f"{top} --once", query, verify):
+        assert shell(line, tmp_path).status == 0
+    assert "demo" in shell(query, tmp_path).out
 
 
 def test_what_init_prints_can_be_typed(gate: Gate, reader: Path) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import grpc
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from gate import Gate
+from gate import INFER, Gate, bearer, query, until
+from metering import scraped
 from sink import Sink
 
 
@@ -34,3 +36,28 @@ def gate(tmp_path_factory, sink):
 def token(gate):
     """A token of the analyst's role."""
     return gate.token()
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory, sink):
+    """A server that tells everything it can tell: calls that ended in several ways, spans, pushes."""
+    made = Gate(tmp_path_factory.mktemp("told") / "demo", sink.port)
+    made.start("--set", "metrics.listen=127.0.0.1:0", "--set", "metrics.otlp=http://127.0.0.1:1")
+    user = bearer(made.token())
+    with made.channel() as channel:
+        infer = channel.unary_unary(INFER)
+        infer(query().SerializeToString(), metadata=user)
+        for model, metadata in (("broken", user), ("ghost", user), ("double", ())):
+            with pytest.raises(grpc.RpcError):
+                infer(query(model).SerializeToString(), metadata=metadata)
+    until(lambda: ("guardhouse_chain_duration_seconds_count", frozenset()) in scraped(made))
+    yield made
+    assert made.stop() == 0
+
+
+@pytest.fixture(scope="module")
+def served(told):
+    """Its page, once all four calls are on it."""
+    chain = ("guardhouse_chain_duration_seconds_count", frozenset())
+    until(lambda: scraped(told)[chain] == 4)
+    return scraped(told)

@@ -74,7 +74,8 @@ def command(*arguments: str, cwd: Path | None = None, env: dict[str, str] | None
 
 def environment(witness: Path) -> dict[str, str]:
     """What a server needs to find the models of these tests."""
-    return {**os.environ, "PYTHONPATH": str(HERE), "GUARDHOUSE_TEST_WITNESS": str(witness)}
+    path = os.pathsep.join(filter(None, (str(HERE), os.environ.get("PYTHONPATH"))))
+    return {**os.environ, "PYTHONPATH": path, "GUARDHOUSE_TEST_WITNESS": str(witness)}
 
 
 class Gate:

@@ -34,6 +34,10 @@ class Sink(trace_service_pb2_grpc.TraceServiceServicer):
             time.sleep(0.05)
         return self.spans
 
+    def requests(self) -> list[trace_service_pb2.ExportTraceServiceRequest]:
+        """Every request, whole."""
+        return [trace_service_pb2.ExportTraceServiceRequest.FromString(raw) for raw in self.raw]
+
     def stop(self) -> None:
         self._server.stop(None).wait()
 

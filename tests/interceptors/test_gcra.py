@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from guardhouse.interceptors.gcra import Limit, decide, left, limit
+from guardhouse.interceptors.gcra import decide, left, limit
 
 rates = st.integers(1, 1000)
 bursts = st.integers(1, 50)
@@ -120,7 +120,7 @@ def test_a_limit_that_lets_nothing_through(rate: float, burst: int) -> None:
 
 def test_several_at_once() -> None:
     """A call may cost more than one, at most the burst."""
-    rule = Limit(1.0, 5.0)
+    rule = limit(1.0, 5)
     verdict = decide(rule, 0.0, 100.0, cost=4)
 
     assert (verdict.wait, verdict.left) == (0.0, 1)

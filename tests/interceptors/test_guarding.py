@@ -15,6 +15,7 @@ from grpc import StatusCode as Code
 
 from guardhouse.interceptors import (
     Call,
+    Capturing,
     Chain,
     Guard,
     Issuer,
@@ -93,9 +94,36 @@ def test_the_order_of_the_guards(folder: Folder) -> None:
     with guard(**folder.settings(more=[Mine()])) as chain:
         names = [type(each).__name__ for each in chain.guards]
     assert names == [
-        *("UnderWay", "Record", "Deadline", "Identity", "Tokens", "MethodAuthorization"),
-        *("RateLimit", "Mine", "Validation", "ModelAuthorization"),
+        *("Record", "Deadline", "Passports", "RateLimit", "Mine", "Validation", "ModelAuthorization"),
     ]
+
+
+def test_a_guard_between_the_three_keeps_them_apart(folder: Folder) -> None:
+    """What somebody's own guard decides about who it is cannot be remembered by ours."""
+
+    class Mine(Guard):
+        stage = Stage.TOKEN
+
+    with guard(**folder.settings(more=[Mine()])) as chain:
+        names = [type(each).__name__ for each in chain.guards]
+    assert names[2:6] == ["Identity", "Tokens", "Mine", "MethodAuthorization"]
+
+
+def test_captures_are_kept_only_where_asked_for(folder: Folder) -> None:
+    """By default no guard keeps inputs; with `capture` one does, behind who may ask, and writes them."""
+    request = inference_pb2.ModelInferRequest(model_name="digits")
+    request.inputs.add(name="x", datatype="BOOL", shape=[1]).contents.bool_contents.append(True)
+    capture = Capturing(folder.path / "captures", ["digits"])
+    with guard(**folder.settings(capture=capture)) as chain:
+        assert [type(each).__name__ for each in chain.guards][-2:] == ["ModelAuthorization", "Capture"]
+        call = chain.open(INFER, folder.metadata, known=True)
+        call.wall = time.time()
+        chain.admit(call)
+        chain.inspect(call, request)
+        chain.settle(call, None)
+    (file,) = (folder.path / "captures").iterdir()
+    assert folder.lines()[0]["capture"] == f"{file.name}:{call.span_id:016x}"
+    assert file.read_bytes().count(b"\n") == 1
 
 
 @pytest.mark.parametrize("colour", ["aio", "sync"])

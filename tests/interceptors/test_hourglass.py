@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
+from typing import Any
 
-from guardhouse.interceptors.shells.hourglass import hourglass
+from guardhouse.interceptors import Call
+from guardhouse.interceptors.shells.hourglass import watch
+
+
+def _watch(task: asyncio.Task[Any], seconds: float) -> Call:
+    call = Call("/s/m", (), True, 0, time.monotonic_ns(), patience=seconds)
+    watch(call, task)
+    return call
 
 
 async def _cut_off(seconds: float = 0.05) -> bool:
     """Whether a task that never ends by itself is ended."""
     task = asyncio.create_task(asyncio.Event().wait())
-    hourglass().turn(task, seconds)
+    _watch(task, seconds)
     done, _ = await asyncio.wait([task], timeout=5)
-    hourglass().stop(task)
     return task in done and task.cancelled()
 
 
@@ -21,7 +29,7 @@ def test_a_loop_that_ended_leaves_the_next_one_its_timer():
     """A timer that was armed when its loop closed does not keep the next loop from having one."""
 
     async def leave_one_armed() -> None:
-        hourglass().turn(asyncio.create_task(asyncio.sleep(0)), 60)
+        _watch(asyncio.create_task(asyncio.sleep(0)), 60)
 
     asyncio.run(leave_one_armed())
 
@@ -53,17 +61,17 @@ async def test_a_task_that_swallows_its_end_is_told_again():
                 told += 1
 
     task = asyncio.create_task(stubborn())
-    hourglass().turn(task, 0.05)
+    _watch(task, 0.05)
     await asyncio.wait([task], timeout=10)
 
     assert told == 2
 
 
-async def test_a_task_that_ended_in_time_is_left_alone():
-    """What has stopped its glass is not cancelled."""
+async def test_a_task_whose_call_ended_in_time_is_left_alone():
+    """What is taken out of the glass is not cancelled, and not kept."""
     task = asyncio.create_task(asyncio.sleep(0.4))
-    hourglass().turn(task, 0.1)
-    hourglass().stop(task)
+    call = Call("/s/m", (), True, 0, time.monotonic_ns(), patience=0.1)
+    del watch(call, task)[call]
     await task
 
     assert not task.cancelled()

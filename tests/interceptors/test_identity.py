@@ -129,17 +129,16 @@ def test_a_wrong_certificate_is_worse_than_none(required: bool) -> None:
         Identity(required=required).admit(_call(WRONG["two URI names"].pem, open_method=True))
 
 
-@pytest.mark.parametrize("verb", ["inspect", "release"])
-def test_an_open_stream_ends_with_its_certificate(verb: str) -> None:
+@pytest.mark.parametrize("incoming", [True, False])
+def test_an_open_stream_ends_with_its_certificate(incoming: bool) -> None:
     """Each message, in or out, is checked against the end of the certificate."""
     identity, call = Identity(), _call(leaf(uri(WORKLOAD)).pem)
     identity.admit(call)
-    check = getattr(identity, verb)
-    check(call, b"")
+    identity.again(call, incoming)
     assert call.principal.expires is not None
     call.wall = call.principal.expires
     with pytest.raises(Refusal) as refused:
-        check(call, b"")
+        identity.again(call, incoming)
 
     assert refused.value.reason == "CERTIFICATE_EXPIRED"
 

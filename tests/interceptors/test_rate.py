@@ -41,10 +41,10 @@ def test_burst_then_rate() -> None:
 
     assert passed == [True, True, True, False]
     assert [call.trailers for call in calls] == [
-        [("ratelimit", '"rate";r=2;t=1')],
-        [("ratelimit", '"rate";r=1;t=1')],
-        [("ratelimit", '"rate";r=0;t=2')],
-        [],
+        (("ratelimit", '"rate";r=2;t=1'),),
+        (("ratelimit", '"rate";r=1;t=1'),),
+        (("ratelimit", '"rate";r=0;t=2'),),
+        (),
     ]
     assert [_passes(limit, _call(now=1000.5)) for _ in range(2)] == [True, False]
 
@@ -77,15 +77,14 @@ def test_each_message_of_a_stream_is_charged() -> None:
     """The first message is paid for by the call; every further one costs as much as a call."""
     limit, call = RateLimit(), _call()
     limit.admit(call)
-    for number in (1, 2, 3):
-        call.requests = number
-        limit.inspect(call, b"")
-    call.requests = 4
+    for _ in range(2):
+        limit.again(call, incoming=True)
+        limit.again(call, incoming=False)
     with pytest.raises(Refusal) as refused:
-        limit.inspect(call, b"")
+        limit.again(call, incoming=True)
 
     assert refused.value.reason == "RATE_LIMITED"
-    assert len(call.trailers) == 1
+    assert (len(call.trailers), call.units) == (1, 3)
 
 
 def test_who_is_who() -> None:

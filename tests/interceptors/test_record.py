@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from grpc import StatusCode as Code
+from hypothesis import given
+from hypothesis import strategies as st
 from opentelemetry.proto.trace.v1.trace_pb2 import ScopeSpans
 
 from guardhouse.interceptors import Call, Chain, Guard, Principal, Refusal, Stage
+from guardhouse.interceptors.ledger.chain import encode
 from guardhouse.interceptors.record import Record
 from guardhouse.interceptors.record.lines import Lines, entry
 from guardhouse.interceptors.record.spans import Spans
@@ -24,10 +28,10 @@ class Pages:
         self.lines: list[dict[str, object]] = []
         self._fails = fails
 
-    def append(self, entry: dict[str, object]) -> int:
+    def append_many(self, bodies: Sequence[bytes]) -> int:
         if self._fails:
             raise OSError("no space left on device")
-        self.lines.append(entry)
+        self.lines += map(json.loads, bodies)
         return len(self.lines)
 
 
@@ -76,6 +80,27 @@ def test_a_line_of_an_allowed_call() -> None:
     }
 
 
+NAMES = st.text(max_size=20)
+NUMBERS = st.integers(0, 2**40)
+
+
+@given(NAMES, NAMES, NAMES, NAMES, st.lists(NUMBERS, min_size=8, max_size=8))
+def test_a_line_from_kept_parts_says_the_same(
+    name: str, model: str, rule: str, peer: str, numbers: list[int]
+) -> None:
+    """What is put together from parts kept of earlier calls is the entry, member for member."""
+    lines, call = Lines(Pages()), _settled()
+    call.principal = Principal(name, issuer=name, proofs=("jwt",))
+    call.model, call.rule, call.peer, call.wall_ns = model, rule, peer, numbers[0]
+    call.requests, call.responses, call.request_bytes, call.response_bytes, call.units = numbers[1:6]
+    call.queue_ns, call.model_ns = numbers[6:]
+
+    for _ in range(2):  # made, and kept
+        body = lines.body(call)
+        assert body.isascii()
+        assert json.loads(body) == json.loads(encode(entry(call)))
+
+
 def test_a_line_of_a_refused_call() -> None:
     """Reason and note are there; credentials, claims and metadata are not."""
     line = entry(_settled(Refusal("MODEL_DENIED", "no rule")))
@@ -98,6 +123,7 @@ def test_a_line_that_fails_does_not_cost_the_span() -> None:
     spans: list[int] = []
     record = Record(Lines(Pages(fails=True)), Spans(lambda _raw, count: spans.append(count)))
     Chain(record).settle(_settled_open(), None)
+    record.flush()
 
     assert spans == [1]
 

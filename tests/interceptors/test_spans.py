@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,6 +19,7 @@ from opentelemetry.trace.status import Status as SdkStatus
 from opentelemetry.trace.status import StatusCode as SdkCode
 
 from guardhouse.interceptors import Call, Principal, Refusal
+from guardhouse.interceptors.ledger.chain import Link as Head
 from guardhouse.interceptors.record.spans import ERRORS, Spans, caller_context, peer_address
 
 METHOD = "/inference.GRPCInferenceService/ModelInfer"
@@ -262,8 +263,26 @@ def test_it_is_what_the_sdk_would_send(
         "rule": rule,
         "request_bytes": size,
     }
-    call = dataclasses.replace(_call(status, **facts), model_ns=took, known=known, requests=3)
+    call = _call(status, **{**facts, "model_ns": took, "known": known, "requests": 3})
     if not linked:
         call.metadata = ()
 
     assert _read(call) == _by_the_sdk(call, call.opened_ns + 2_500_000)
+
+
+def test_the_ledgers_head_goes_along_with_the_last_span_of_a_batch() -> None:
+    """Whoever keeps the trace can tell what the ledger had on disk at that moment."""
+    batches: list[bytes] = []
+    head = SimpleNamespace(head=Head(7, "ab" * 32))
+    Spans(lambda raw, _count: batches.append(raw), head).take([_call(), _call()])
+    first, last = map(_attributes, ScopeSpans.FromString(batches[0]).spans)
+
+    assert "guardhouse.ledger.head" not in first
+    assert last["guardhouse.ledger.head"] == f"7:{'ab' * 32}"
+
+
+def test_the_chains_time_is_neither_the_models_nor_the_queues() -> None:
+    """The three times of a call add up to its duration."""
+    found = _attributes(_read(_call(model_ns=1_000_000, queue_ns=500_000)))
+
+    assert [found[f"guardhouse.{part}_us"] for part in ("chain", "queue", "model")] == [1000, 500, 1000]

@@ -195,11 +195,11 @@ def test_a_guard_that_could_never_let_anybody_in_is_not_made() -> None:
 
 
 def test_it_stands_in_a_chain_with_all_its_verbs(guard: Tokens) -> None:
-    """The chain calls it before any message, and for each message in both directions."""
+    """The chain calls it before any message, and again for each message in both directions."""
     chain = Chain(guard)
     running = call(f"Bearer {GOOD}")
     chain.admit(running)
-    running.wall = NOW + 630
-    for verb in (chain.inspect, chain.release):
+    running.principal = Principal("alice", expires=1.0)  # by the chain's own clock long ago
+    for incoming in (True, False):
         with pytest.raises(Refusal):
-            verb(running, "message")
+            chain.again(running, incoming=incoming)

@@ -66,12 +66,12 @@ def test_an_open_stream_ends_with_its_token(guard: Tokens) -> None:
     """Every message, in either direction, is judged anew."""
     running = admitted(guard, f"Bearer {GOOD}")
     running.wall = NOW + 629.9
-    guard.inspect(running, object())
-    assert guard.release(running, "answer") == "answer"
+    guard.again(running, incoming=True)
+    guard.again(running, incoming=False)
     running.wall = NOW + 630
-    for verb in (guard.inspect, guard.release):
+    for incoming in (True, False):
         with pytest.raises(Refusal) as caught:
-            verb(running, "message")
+            guard.again(running, incoming)
         assert caught.value.reason == "TOKEN_EXPIRED"
 
 
@@ -81,7 +81,7 @@ def test_an_open_stream_ends_with_its_certificate(guard: Tokens) -> None:
     running = admitted(guard, f"Bearer {GOOD}", pem=PEM, principal=holder)
     running.wall = NOW + 100
     with pytest.raises(Refusal) as caught:
-        guard.inspect(running, object())
+        guard.again(running, incoming=True)
     assert caught.value.reason == "CERTIFICATE_EXPIRED"
     assert (
         turned_away(guard, f"Bearer {GOOD}", pem=PEM, principal=holder, wall=NOW + 100)[0]
@@ -95,12 +95,12 @@ def test_a_revoked_key_ends_at_once(store: KeyStore, live: LiveKeys) -> None:
     live.refresh()
     guard = Tokens([], live)
     running = admitted(guard, f"Bearer {key}")
-    guard.inspect(running, object())
+    guard.again(running, incoming=True)
     store.revoke("ops", NOW)
     live.refresh()
-    for verb in (guard.inspect, guard.release):
+    for incoming in (True, False):
         with pytest.raises(Refusal) as caught:
-            verb(running, "message")
+            guard.again(running, incoming)
         assert (caught.value.reason, caught.value.note) == ("TOKEN_INVALID", "key_revoked")
     assert turned_away(guard, f"Bearer {key}") == ("TOKEN_INVALID", "key_revoked")
 
@@ -143,12 +143,12 @@ def test_a_key_the_issuer_takes_back_ends_its_tokens() -> None:
     guard = Tokens([issuer(source=source)])
     running = admitted(guard, f"Bearer {GOOD}")
     source.keys = parse(key_set(jwk(EC, "ec"), jwk(OTHER_EC, "new")), ALGORITHMS)
-    guard.inspect(running, object())
+    guard.again(running, incoming=True)
     assert admitted(guard, f"Bearer {GOOD}").principal is running.principal
     for keys in (key_set(jwk(RSA, "rsa")), key_set(jwk(OTHER_EC, "ec"))):
         source.keys = parse(keys, ALGORITHMS)
         assert turned_away(guard, f"Bearer {GOOD}") == ("TOKEN_INVALID", "jwt_key_withdrawn")
     source.keys = None
     with pytest.raises(Refusal) as caught:
-        guard.inspect(running, object())
+        guard.again(running, incoming=True)
     assert (caught.value.reason, caught.value.retry_after) == ("KEYS_UNAVAILABLE", 1.0)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from guardhouse.interceptors.documents import ConfigError
-from guardhouse.server.config import Audit, Issuer, Limits, Model, Server, Tracing, load
+from guardhouse.server.config import Audit, Collector, Issuer, Limits, Metrics, Model, Server, load
 
 GOOD = """\
 listen: 127.0.0.1:0
@@ -70,7 +70,7 @@ def test_what_is_not_written_has_its_default(config_file: Any) -> None:
         Model("digits", "1", "package.module:model", None),
         Model("resnet", "2", "", folder / "resnet.onnx"),
     )
-    assert (config.audit, config.tracing) == (Audit(folder / "ledger"), None)
+    assert (config.audit, config.tracing, config.metrics) == (Audit(folder / "ledger"), None, None)
     assert (config.limits, config.server) == (Limits("memory"), Server())
 
 
@@ -80,15 +80,29 @@ def test_everything_that_can_be_written(config_file: Any) -> None:
         added(
             "limits: {store: memory}\n"
             "audit: {path: /var/ledger, durability: buffered}\n"
-            "tracing: {endpoint: 'https://collector.example:4317/'}\n"
+            "tracing: {endpoint: 'https://collector.example:443/otlp/', protocol: http/protobuf,\n"
+            "  headers: {authorization: '${TOKEN}'}, ca: ca.pem, certificate: c.pem, key: c.key,\n"
+            "  spool: spans, spool_limit: 1GiB}\n"
+            "metrics: {listen: '[::1]:9464', otlp: 'http://collector.example:4317', interval: 1m}\n"
             "server: {max_message: 16MiB, max_metadata: 32KiB, max_streams: 8, handshake_timeout: 500ms,\n"
             "  connection_age: 2h, connection_grace: 5m, deadline: 90s, drain: 1m, threads: 2}\n"
         )
     )
-    config = load(path)
+    config = load(path, environment={"TOKEN": "Bearer s3cret"})
     assert config.audit.path.is_absolute()
     assert config.audit.durability == "buffered"
-    assert config.tracing == Tracing("https://collector.example:4317")
+    assert config.tracing == Collector(
+        endpoint="https://collector.example:443/otlp",
+        protocol="http/protobuf",
+        headers={"authorization": "Bearer s3cret"},
+        ca=path.parent / "ca.pem",
+        certificate=path.parent / "c.pem",
+        key=path.parent / "c.key",
+        spool=path.parent / "spans",
+        spool_limit=2**30,
+    )
+    assert "s3cret" not in repr(config)
+    assert config.metrics == Metrics("[::1]:9464", "http://collector.example:4317", 60.0)
     assert config.server == Server(16 * 2**20, 32 * 2**10, 8, 0.5, 7200.0, 300.0, 90.0, 60.0, 2)
 
 
@@ -127,7 +141,7 @@ def test_settings_go_over_the_file(config_file: Any) -> None:
     assert (config.listen, config.models[1].version, config.tracing) == (
         "127.0.0.1:7",
         "3",
-        Tracing("http://a:1"),
+        Collector("http://a:1"),
     )
     with pytest.raises(ConfigError) as refused:
         load(path, ["server.drain=10", "listn=x"])

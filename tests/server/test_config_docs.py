@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from guardhouse.interceptors.capture import Capturing
 from guardhouse.interceptors.documents import units
 from guardhouse.interceptors.methods import MODEL_NAMES
 from guardhouse.interceptors.policy import Policy
@@ -27,10 +28,12 @@ PLACES: dict[str, type[Any]] = {
     "models.N.": config.Model,
     "limits.": config.Limits,
     "audit.": config.Audit,
-    "tracing.": config.Tracing,
+    "capture.": Capturing,
+    "tracing.": config.Collector,
+    "metrics.": config.Metrics,
     "server.": config.Server,
 }
-SECTIONS = {"tls", "tokens", "models", "limits", "audit", "tracing", "server"}
+SECTIONS = {"tls", "tokens", "models", "limits", "audit", "capture", "tracing", "metrics", "server"}
 NOT_WRITTEN = {"path", "places"}  # what Config knows about its file
 FIELDS = [
     (f"{place}{field.name}", field)
@@ -66,8 +69,11 @@ def block(text: str) -> str:
 def test_every_key_is_documented_with_its_default(key: str, field: Any) -> None:
     """Each key of the configuration has a row, and the default there is the default in the code."""
     kind, default, _ = rows(CONFIGURATION)[key]
+    if field.default_factory is dict:
+        assert default == "none"
+        return
     if field.default is dataclasses.MISSING:
-        assert default in {"required", "`ledger`"}
+        assert default in {"required", "`ledger`", "`captures`"}
         return
     if field.default in (None, "", ()):
         assert default.startswith(("none", "required with"))

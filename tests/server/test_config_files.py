@@ -64,6 +64,19 @@ def self_signed(name: str) -> Break:
     return change
 
 
+def tracing(*lines: str) -> Break:
+    """A function that writes *lines* into the section on tracing, for a collector behind TLS."""
+
+    def change(folder: Path) -> None:
+        path = folder / "guardhouse.yaml"
+        head, _, _ = path.read_text().partition("tracing:\n")
+        path.write_text(
+            f"{head}tracing:\n  endpoint: https://a:1\n" + "".join(f"  {line}\n" for line in lines)
+        )
+
+    return change
+
+
 # What is done to a good folder: the change, the key it is told under, words.
 BROKEN: dict[str, tuple[Break, str, str]] = {
     "no certificate": (remove("pki/server.pem"), "tls.certificate", "cannot be read: no such file"),
@@ -94,6 +107,18 @@ BROKEN: dict[str, tuple[Break, str, str]] = {
     "folder as policy": (folder_for("policy.yaml"), "policy", "is a folder; write the path of a file"),
     "huge CA": (rewrite("pki/ca.pem", "x" * (MOST_BYTES + 1)), "tls.client_ca", "is over 8 MiB"),
     "plain CA": (self_signed("pki/ca.pem"), "tls.client_ca", "is no authority's"),
+    "file as spool": (
+        tracing("spool: policy.yaml"),
+        "tracing.spool",
+        "cannot be a folder",
+    ),
+    "no collector CA": (tracing("ca: gone.pem"), "tracing.ca", "cannot be read: no such file"),
+    "garbage collector CA": (tracing("ca: policy.yaml"), "tracing.ca", "holds no certificate in PEM"),
+    "key of another for the collector": (
+        tracing("certificate: pki/client.pem", "key: pki/server.key"),
+        "tracing.key",
+        "does not belong to the certificate",
+    ),
     "file as ledger": (rewrite("ledger", "x"), "audit.path", "cannot be a folder"),
     "no ledger key": (remove("pki/ledger.key"), "audit.signing_key", "cannot be read"),
     "garbage as ledger key": (rewrite("pki/ledger.key", "x"), "audit.signing_key", "no private key in PEM"),
@@ -198,3 +223,14 @@ def test_a_ledger_folder_that_cannot_be_written_is_refused(made: Path) -> None:
     (made / "ledger").mkdir(mode=0o500)
     with pytest.raises(ConfigError, match="cannot be written to"):
         check_files(load(made / "guardhouse.yaml"))
+
+
+def test_a_folder_of_captures_that_is_open_to_others_is_refused(made: Path) -> None:
+    """Captures are for few eyes: the server does not start where others could look in."""
+    config = load(made / "guardhouse.yaml", ["capture={models: ['*']}"])
+    check_files(config)  # where it is not there, it will be made as it must be
+    (made / "captures").mkdir(mode=0o750)
+    with pytest.raises(ConfigError, match="is open to others, and captures are for few eyes; run chmod 700"):
+        check_files(config)
+    (made / "captures").chmod(0o700)
+    check_files(config)

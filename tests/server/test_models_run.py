@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from guardhouse.interceptors.call import CURRENT, Call
 from guardhouse.server.models import ModelBroken, Signature
 from guardhouse.server.models.callable import load_callable
 
@@ -141,3 +142,27 @@ async def test_an_ordinary_exception_passes_unchanged(executor: Any) -> None:
     """What a model raises is not disguised: the chain sees it and keeps its text from the caller."""
     with pytest.raises(ZeroDivisionError):
         await ask(declared(raises(ZeroDivisionError), executor))
+
+
+async def test_the_time_in_the_queue_is_told_apart() -> None:
+    """What a call waits for a free thread is its queue's, not its model's; an async model never waits."""
+    gate = threading.Event()
+
+    def waits(x: Any) -> Any:
+        gate.wait(60)
+        return x
+
+    async def timed(loaded: Any) -> Call:
+        call = Call("/s/m", (), True, 0, 0)
+        CURRENT.set(call)
+        await ask(loaded)
+        return call
+
+    with ThreadPoolExecutor(1) as one:
+        loaded = declared(waits, one)
+        first, second = (asyncio.create_task(timed(loaded)) for _ in range(2))
+        await asyncio.sleep(0.05)
+        gate.set()
+        calls = await first, await second
+
+    assert calls[0].queue_ns < 40_000_000 < calls[1].queue_ns

@@ -15,16 +15,19 @@ from .refusal import REASONS, Refusal
 from .shells.aio import Guarded, aio
 
 if TYPE_CHECKING:
+    from .capture import Capturing
     from .deadline import Deadline
     from .guarding import Issuer, guard
     from .identity import Identity
     from .ledger import Ledger
+    from .metrics import Metrics
     from .policy import Policy
     from .policy.authorization import MethodAuthorization, ModelAuthorization
     from .rate import RateLimit
     from .record import Record
-    from .record.collector import exporter_to
+    from .record.collector import Collector
     from .record.export import Exporter
+    from .record.exporting import exporter_to
     from .shells.threaded import sync
     from .tokens import Tokens
     from .tokens.issuers import IssuerKeys
@@ -36,7 +39,9 @@ if TYPE_CHECKING:
 __all__ = [
     "REASONS",
     "Call",
+    "Capturing",
     "Chain",
+    "Collector",
     "Deadline",
     "Exporter",
     "Guard",
@@ -49,6 +54,7 @@ __all__ = [
     "Ledger",
     "LiveKeys",
     "MethodAuthorization",
+    "Metrics",
     "ModelAuthorization",
     "Policy",
     "Principal",
@@ -67,6 +73,8 @@ __all__ = [
 
 # Read when they are first asked for: a chain of one guard need not load cryptography, numpy and YAML.
 _LATER = {
+    "Collector": "record.collector",
+    "Capturing": "capture",
     "Deadline": "deadline",
     "Exporter": "record.export",
     "Identity": "identity",
@@ -77,13 +85,14 @@ _LATER = {
     "Ledger": "ledger",
     "LiveKeys": "tokens.keys_live",
     "MethodAuthorization": "policy.authorization",
+    "Metrics": "metrics",
     "ModelAuthorization": "policy.authorization",
     "Policy": "policy",
     "RateLimit": "rate",
     "Record": "record",
     "Tokens": "tokens",
     "Validation": "validation",
-    "exporter_to": "record.collector",
+    "exporter_to": "record.exporting",
     "guard": "guarding",
     "sync": "shells.threaded",
 }

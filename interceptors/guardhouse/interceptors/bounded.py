@@ -35,5 +35,8 @@ class Bounded(Generic[K, V]):
         """Forget everything."""
         self._items.clear()
 
+    def __contains__(self, key: K) -> bool:
+        return key in self._items
+
     def __len__(self) -> int:
         return len(self._items)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from grpc import StatusCode
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 Metadata = Sequence[tuple[str, str | bytes]]
 NO_CLAIMS: Mapping[str, object] = MappingProxyType({})
+NOTHING_KNOWN: Mapping[str, Sequence[bytes]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,12 +50,12 @@ class Principal:
 NOBODY = Principal()
 
 
-@dataclass(slots=True, eq=False)
 class Call:
     """One RPC, from the moment its headers were read to its record.
 
     Guards read it; identity and token guards set `principal`, authorization sets `grant`, `model`,
     `version` and `rule`. Times in `…_ns` are nanoseconds of the monotonic clock, except `wall_ns`.
+    What has a default belongs to the class until it is set: making a call costs what it sets, no more.
     """
 
     method: str  # the path exactly as routed: "/inference.GRPCInferenceService/ModelInfer"
@@ -67,7 +68,7 @@ class Call:
     wall: float = 0.0  # seconds since the epoch; renewed likewise
     open: bool = False  # on the explicit list of methods that need no credential
     peer: str = ""
-    auth: Mapping[str, Sequence[bytes]] = field(default_factory=dict)
+    auth: Mapping[str, Sequence[bytes]] = NOTHING_KNOWN  # what the transport knows of the caller
     remaining: float | None = None  # seconds the caller gave us; None where it set no deadline
     patience: float | None = None  # seconds we give the call, if that is less
     principal: Principal = NOBODY
@@ -75,6 +76,7 @@ class Call:
     model: str = ""
     version: str = ""
     rule: str = ""
+    raw: bytes = b""  # the request message while it is inspected, as it came
     requests: int = 0
     responses: int = 0
     request_bytes: int = 0
@@ -83,12 +85,25 @@ class Call:
     queue_ns: int = 0  # time the model's work waited for a free worker; not part of `model_ns`
     model_ns: int = 0  # time spent in the handler behind the chain
     capture: str = ""  # where inputs and outputs were kept, if the owner asked for that
-    trailers: list[tuple[str, str | bytes]] = field(default_factory=list)
+    trailers: Metadata = ()  # what guards tell the caller beside the answer
     trace_id: int = 0  # 128 bits, never 0 once opened by a record
     span_id: int = 0  # 64 bits; also the error id that a caller may quote
+    line: int = 0  # the number of its line in a strict ledger
+    parent_id: int = 0  # the caller's span, where its trace goes on in ours
     status: StatusCode | None = None  # None while the call runs
     refusal: Refusal | None = None
     closed: bool = False
+
+    def __init__(
+        self, method: str, metadata: Metadata, known: bool, wall_ns: int, opened_ns: int, **facts: Any
+    ) -> None:
+        self.method = method
+        self.metadata = metadata
+        self.known = known
+        self.wall_ns = wall_ns
+        self.opened_ns = opened_ns
+        if facts:
+            self.__dict__.update(facts)
 
     def values(self, key: str) -> list[str | bytes]:
         """Every value the caller sent for metadata *key* (lower case), in order."""

@@ -5,17 +5,19 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 from enum import IntEnum
 from inspect import iscoroutinefunction, isgeneratorfunction
-from typing import Any
+from types import MethodType
+from typing import Any, ClassVar
 
 from grpc import StatusCode
 
-from .call import Call, Metadata
+from .call import NOTHING_KNOWN, Call, Metadata
 from .refusal import Refusal
 
 LOG = logging.getLogger("guardhouse")
+_LOW = (1 << 64) - 1
 
 
 class Stage(IntEnum):
@@ -37,7 +39,8 @@ class Stage(IntEnum):
 class Guard:
     """One concern. Override what you need; never wait, never do I/O. To refuse, raise `Refusal`."""
 
-    stage: Stage = Stage.SCREENING
+    stage: ClassVar[Stage] = Stage.SCREENING
+    strict: ClassVar[bool] = False  # nothing is answered before this guard says that it has landed
     open_methods: Collection[str] | None = None  # what needs no credential, if that is its to know
 
     def admit(self, call: Call) -> None:
@@ -45,6 +48,12 @@ class Guard:
 
     def inspect(self, call: Call, request: Any) -> None:
         """Decide about each request message, parsed."""
+
+    def again(self, call: Call, incoming: bool) -> None:
+        """Decide once more, before each message of a stream but the first request, whichever way it goes.
+
+        What was true when the call was admitted may be so no longer; `call.now` and `call.wall` are new.
+        """
 
     def release(self, call: Call, response: Any) -> Any:
         """Return what may leave in place of each response message."""
@@ -54,7 +63,7 @@ class Guard:
         """Give back, charge, record: once, whatever happened. `call.status` is set."""
 
 
-def _verbs(guards: Iterable[Guard], verb: str) -> tuple[Callable[..., Any], ...]:
+def _verbs(guards: Iterable[Guard], verb: str) -> tuple[MethodType, ...]:
     """The bound methods of the guards that have something to say at *verb*."""
     verbs = tuple(
         getattr(guard, verb) for guard in guards if getattr(type(guard), verb) is not getattr(Guard, verb)
@@ -67,9 +76,9 @@ def _verbs(guards: Iterable[Guard], verb: str) -> tuple[Callable[..., Any], ...]
     return verbs
 
 
-def _said_by(verb: Any, refusal: Refusal) -> Refusal:
-    """*refusal*, with the stage of the guard whose *verb* raised it."""
-    refusal.guard = verb.__self__.stage.name.lower()
+def said_by(guard: Any, refusal: Refusal) -> Refusal:
+    """*refusal*, with the stage of the `Guard` that raised it."""
+    refusal.guard = refusal.guard or guard.stage.name.lower()
     return refusal
 
 
@@ -97,8 +106,12 @@ class Chain:
             known = [set(guard.open_methods) for guard in guards if guard.open_methods is not None]
             open_methods = set.intersection(*known) if known else ()
         self.open_methods = frozenset(open_methods)
+        self.strict: Any = next((guard for guard in guards if guard.strict), None)
+        self.under_way: set[Call] = set()  # calls that were opened and have not been settled
+        self._over = False
         self._admits = _verbs(guards, "admit")
         self._inspects = _verbs(guards, "inspect")
+        self._agains = _verbs(guards, "again")
         self._releases = _verbs(reversed(guards), "release")
         self._settles = _verbs(reversed(guards), "settle")
         self._random = random.Random().getrandbits  # seeded by the operating system
@@ -108,24 +121,25 @@ class Chain:
 
         The ids are random and unique, not secret: a caller may quote them.
         """
-        return Call(
-            method,
-            metadata or (),
-            known,
-            wall_ns=time.time_ns(),
-            opened_ns=time.monotonic_ns(),
-            open=method in self.open_methods,
-            trace_id=self._random(128) | 1,
-            span_id=self._random(64) | 1,
-        )
+        wall_ns, opened_ns = time.time_ns(), time.monotonic_ns()
+        call = Call(method, metadata or (), known, wall_ns, opened_ns)
+        call.wall, call.now = wall_ns * 1e-9, opened_ns * 1e-9
+        if method in self.open_methods:
+            call.open = True
+        ids = self._random(192)
+        call.trace_id, call.span_id = ids >> 64 | 1, ids & _LOW | 1
+        self.under_way.add(call)
+        return call
 
     def admit(self, call: Call) -> None:
         """Run every guard's `admit`; the first `Refusal` ends it."""
+        if self._over:
+            raise Refusal("LEDGER_UNAVAILABLE", "the guard was closed before its server")
         for admit in self._admits:
             try:
                 admit(call)
             except Refusal as refusal:
-                raise _said_by(admit, refusal) from None
+                raise said_by(admit.__self__, refusal) from None
 
     def inspect(self, call: Call, request: Any) -> None:
         """Run every guard's `inspect`; the first `Refusal` ends it."""
@@ -133,15 +147,29 @@ class Chain:
             try:
                 inspect(call, request)
             except Refusal as refusal:
-                raise _said_by(inspect, refusal) from None
+                raise said_by(inspect.__self__, refusal) from None
+
+    def again(self, call: Call, *, incoming: bool) -> None:
+        """Tell the guards what time it is, and run every guard's `again`."""
+        call.now, call.wall = time.monotonic(), time.time()
+        for again in self._agains:
+            try:
+                again(call, incoming)
+            except Refusal as refusal:
+                raise said_by(again.__self__, refusal) from None
 
     def release(self, call: Call, response: Any) -> Any:
-        """Pass *response* through every guard's `release`, innermost first."""
+        """Pass *response* through every guard's `release`, innermost first.
+
+        Nothing leaves any more of a call that has its record.
+        """
+        if call.closed:
+            raise Refusal("CANCELLED")
         for release in self._releases:
             try:
                 response = release(call, response)
             except Refusal as refusal:
-                raise _said_by(release, refusal) from None
+                raise said_by(release.__self__, refusal) from None
         return response
 
     def settle(self, call: Call, refusal: Refusal | None) -> None:
@@ -149,19 +177,31 @@ class Chain:
         if call.closed:
             return
         call.closed = True
+        self.under_way.discard(call)
         call.ended_ns = time.monotonic_ns()
         if call.model_ns < 0:  # the model still runs: `model_ns` holds when it began
-            call.model_ns += call.ended_ns
+            call.model_ns += call.ended_ns - call.queue_ns
         if refusal is not None:
             # The frames it came through hold the caller's message, and it holds them.
             refusal.__traceback__ = refusal.__cause__ = refusal.__context__ = None
-        call.refusal = refusal
+            call.refusal = refusal
         call.status = refusal.code if refusal else StatusCode.OK
         for settle in self._settles:
             try:
                 settle(call)
             except Exception:
                 LOG.exception("a guard failed to settle call %016x", call.span_id)
+        call.auth, call.metadata = NOTHING_KNOWN, tuple(kv for kv in call.metadata if kv[0] == "traceparent")
+
+    def end(self) -> None:
+        """Settle every call that is under way, and admit no other: whatever comes yet, this is their record.
+
+        When `stop` of a grpc.aio server returns, the tasks of the calls it has cancelled are yet to run; and
+        threads of a grpc.server cannot be cancelled at all. Their ends come after the ledger was closed.
+        """
+        self._over = True
+        for call in tuple(self.under_way):
+            self.settle(call, Refusal("CANCELLED", "the server stopped"))
 
 
 def verdict(error: BaseException, call: Call) -> Refusal:

@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from .chain import Chain, Guard
+from .capture import Capture, Capturing, Store
+from .chain import Chain, Guard, Stage
 from .deadline import Deadline
 from .identity import Identity
 from .ledger import Ledger
+from .metrics import Metrics, state
+from .passports import Passports
 from .policy import Policy
 from .policy.authorization import MethodAuthorization, ModelAuthorization
 from .rate import RateLimit
 from .record import Record, Sink
-from .record.collector import exporter_to
+from .record.collector import Collector
+from .record.export.tally import REASONS
+from .record.exporting import exporter_to, resource
+from .record.inner import install
 from .record.lines import Lines
+from .record.parent import OurSpan
 from .record.spans import Spans
+from .record.strict import StrictRecord
 from .tokens import Tokens
 from .tokens.issuers import IssuerKeys
 from .tokens.jwk import parse
 from .tokens.jwks import Source
 from .tokens.keys import KeyStore
 from .tokens.keys_live import LiveKeys
-from .under_way import UnderWay
 from .validation import Validation
 
 
@@ -58,12 +65,14 @@ def guard(
     api_keys: str | Path | None = None,
     tokens: bool = True,
     certificates: bool = True,
-    spans: str | None = None,
+    spans: str | Collector | None = None,
     service: str = "guardhouse",
     deadline: float = 60.0,
     rate: RateLimit | None = None,
+    metrics: Metrics | None = None,
     exists: Callable[[str, str], bool] = _anything,
-    more: Iterable[Guard] = (),
+    capture: Capturing | None = None,
+    more: Sequence[Guard] = (),
 ) -> Iterator[Chain]:
     """A chain of all guards, ready for `aio` or `sync`. Leave it once the server has stopped.
 
@@ -79,15 +88,20 @@ def guard(
         api_keys: The store of API keys that are accepted: a file that `guardhouse key create` made.
         tokens: Whether a call without a token or an API key is refused.
         certificates: Whether a call without a client certificate is refused.
-        spans: Where a span of every call is sent, over OTLP/gRPC: http(s)://host:port; None sends none.
+        spans: Where a span of every call is sent: a `Collector`, or http(s)://host:port for one that speaks
+            OTLP/gRPC; None sends none.
         service: What the spans call this service.
         deadline: Seconds that a call may take.
         rate: Keeps the limits that the policy sets; a fresh `RateLimit` if None.
+        metrics: Counts every call, and is shown what the parts of the guard tell.
         exists: Whether a (model, version) is served, an empty version being any. Asked only for methods of
             the inference protocol, whose models the policy decides about.
+        capture: What to keep of inputs and outputs; None, as it should be, keeps none.
         more: Guards of your own. Each stands behind ours of its stage.
 
     Raises:
+        TracingError: The collector, or its spool, cannot be used; the environment blinds OpenTelemetry.
+        CaptureError: The folder of captures cannot be used.
         ValueError: Neither tokens nor certificates are required; tokens are, and none could be accepted; a
             file of keys is no good. An address of keys that does not answer is tried again, meanwhile its
             tokens are refused.
@@ -97,39 +111,80 @@ def guard(
     if not (tokens or certificates):
         raise ValueError("neither tokens nor certificates are required: anybody could call; require one")
     rules = policy if isinstance(policy, Policy) else Policy.load(policy)
-    under_way = UnderWay()
+    rate = rate or RateLimit()
     with ExitStack() as stack:  # what is opened last is closed first
-        guards = (
-            under_way,
-            _record(ledger, spans, service, stack),
+        guards: tuple[Guard, ...] = (
+            _record(ledger, spans, service, metrics, stack),
             Deadline(deadline),
-            Identity(required=certificates),
-            _tokens(issuers, api_keys, tokens, stack),
-            MethodAuthorization(rules),
-            rate or RateLimit(),
+            *_credentials(
+                Identity(required=certificates),
+                _tokens(issuers, api_keys, tokens, stack),
+                MethodAuthorization(rules),
+                more,
+            ),
+            rate,
             Validation(),
             ModelAuthorization(exists),
+            *_capture(capture, stack),
         )
+        if spans is not None:
+            guards = (*guards, OurSpan())
         chain = Chain(*sorted((*guards, *more), key=lambda each: each.stage))
-        stack.callback(under_way.end, chain)
+        stack.callback(chain.end)
+        if metrics is not None:
+            metrics.watch(lambda: state.calls(len(chain.under_way), rate.keys))
         yield chain
 
 
-def _record(ledger: Ledger | str | Path | None, spans: str | None, service: str, stack: ExitStack) -> Record:
-    """The outermost guard, and behind it where lines and spans go."""
-    sinks: list[Sink] = []
+def _credentials(
+    identity: Identity, tokens: Tokens, authorization: MethodAuthorization, more: Sequence[Guard]
+) -> tuple[Guard, ...]:
+    """The three guards as one that remembers, unless somebody's own would have to stand between them."""
+    if any(Stage.IDENTITY <= guard.stage < Stage.AUTHORIZATION for guard in more):
+        return identity, tokens, authorization
+    return (Passports(identity, tokens, authorization),)
+
+
+def _record(
+    ledger: Ledger | str | Path | None,
+    spans: str | Collector | None,
+    service: str,
+    metrics: Metrics | None,
+    stack: ExitStack,
+) -> Record:
+    """The outermost guard, and behind it where lines, spans and counts go."""
+    sinks: list[Sink] = [] if metrics is None else [metrics]
+    book = Ledger(Path(ledger)) if isinstance(ledger, str | Path) else ledger
     if spans is not None:
         exporter = exporter_to(spans, service)
         stack.callback(exporter.close)
-        sinks.append(Spans(exporter.export))
-    if ledger is None:
+        stack.callback(install(exporter, resource(service)))
+        sinks.append(Spans(exporter.export, book))
+        if metrics is not None:
+            metrics.watch(lambda: state.spans(exporter.counts, REASONS))
+    if book is None:
         record = Record(*sinks)
     else:
-        book = ledger if isinstance(ledger, Ledger) else Ledger(Path(ledger))
         stack.callback(book.close)
-        record = Record(Lines(book), *sinks, healthy=lambda: book.healthy)
+        record = _record_in(book, sinks)
+        if metrics is not None:
+            metrics.watch(lambda: state.ledger(book))
     stack.callback(record.flush)
     return record
+
+
+def _record_in(book: Ledger, sinks: Sequence[Sink]) -> Record:
+    if book.strict:
+        return StrictRecord(book, *sinks)
+    return Record(Lines(book), *sinks, healthy=lambda: book.healthy)
+
+
+def _capture(wanted: Capturing | None, stack: ExitStack) -> Iterator[Capture]:
+    """The guard that keeps inputs and outputs, where that is wanted."""
+    if wanted is not None:
+        store = Store(wanted.path, limit=wanted.limit, keep=wanted.keep)
+        stack.callback(store.close)
+        yield Capture(store, wanted.models, wanted.max_bytes)
 
 
 def _tokens(

@@ -94,31 +94,28 @@ class Identity(Guard):
 
     def admit(self, call: Call) -> None:
         """Set `call.principal`, or refuse."""
+        certificate = self.certificate(call)
+        if certificate is not None:
+            if not certificate.begins <= call.wall < certificate.ends:
+                raise Refusal("CERTIFICATE_EXPIRED")
+            call.principal = certificate.principal
+        elif self._required and not call.open:
+            raise Refusal("CERTIFICATE_MISSING")
+
+    def certificate(self, call: Call) -> Certificate | None:
+        """The certificate that the caller showed, read once; None if it showed none."""
         found = call.auth.get("x509_pem_cert")
         if not found:
-            if self._required and not call.open:
-                raise Refusal("CERTIFICATE_MISSING")
-            return
+            return None
         pem = found[0]
         certificate = self._read.get(pem)
         if certificate is None:
             certificate = read(pem)
             self._read.put(pem, certificate)
-        if not certificate.begins <= call.wall < certificate.ends:
-            raise Refusal("CERTIFICATE_EXPIRED")
-        call.principal = certificate.principal
+        return certificate
 
-    def inspect(self, call: Call, request: Any) -> None:
+    def again(self, call: Call, incoming: bool) -> None:
         """A certificate that expires ends an open stream."""
-        _current(call)
-
-    def release(self, call: Call, response: Any) -> Any:
-        """The same for a stream of answers, which may have one request and no end."""
-        _current(call)
-        return response
-
-
-def _current(call: Call) -> None:
-    who = call.principal
-    if who.expires is not None and call.wall >= who.expires and who.proofs == ("mtls",):
-        raise Refusal("CERTIFICATE_EXPIRED")
+        who = call.principal
+        if who.expires is not None and call.wall >= who.expires and who.proofs == ("mtls",):
+            raise Refusal("CERTIFICATE_EXPIRED")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import threading
 from collections import deque
-from typing import Any
 
 from .call import Call, Principal
 from .chain import Guard, Stage
@@ -40,9 +39,9 @@ class RateLimit(Guard):
         if call.grant is not None and call.grant.limit is not None:
             self._charge(call, call.grant.limit)
 
-    def inspect(self, call: Call, request: Any) -> None:
-        """Charge each message of a stream after the first, which `admit` has charged."""
-        if call.requests > 1 and call.grant is not None and call.grant.limit is not None:
+    def again(self, call: Call, incoming: bool) -> None:
+        """Charge each message of a request stream after the first, which `admit` has charged."""
+        if incoming and call.grant is not None and call.grant.limit is not None:
             self._charge(call, call.grant.limit)
 
     def remaining(self, principal: Principal, grant: Grant, now: float) -> int | None:
@@ -50,6 +49,11 @@ class RateLimit(Guard):
         if grant.limit is None:
             return None
         return left(grant.limit, self._arrivals.get(_key(principal, grant.limit), now), now)
+
+    @property
+    def keys(self) -> int:
+        """Buckets that are kept."""
+        return len(self._arrivals)
 
     def _charge(self, call: Call, limit: Limit) -> None:
         key = _key(call.principal, limit)
@@ -62,9 +66,10 @@ class RateLimit(Guard):
             self._arrivals[key] = verdict.arrival
         if verdict.wait:
             raise Refusal("RATE_LIMITED", f"{1 / limit.interval:g} in 1 s", retry_after=verdict.wait)
-        if not call.responses and call.requests < 2:
+        if not call.units:
             full = math.ceil(max(0.0, verdict.arrival - call.now))
-            call.trailers.append(("ratelimit", f'"rate";r={verdict.left};t={full}'))
+            call.trailers = (*call.trailers, ("ratelimit", f'"rate";r={verdict.left};t={full}'))
+        call.units += 1
 
     def _place(self, key: Key, now: float) -> Key:
         """Where a new *key* is kept: with everybody else who is new, if there is no room for one more."""

@@ -3,37 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from guardhouse.interceptors import Chain, Ledger, Policy, RateLimit
+from guardhouse.interceptors import Chain, Ledger, Metrics, Policy, RateLimit
 from guardhouse.interceptors.guarding import Issuer, guard, key_file_problem
 from guardhouse.interceptors.ledger.keys import Signer, secret_in
 from guardhouse.interceptors.ledger.rotation import Limits
+from guardhouse.interceptors.metrics.push import pushing
+from guardhouse.interceptors.metrics.text import text
 
 from .config import Audit, Config, ConfigError, Model
+from .metrics_listener import listening
 from .models import Models, Source
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What a running server is made of."""
+    """What a running server is made of. *metrics* is where they can be read, host:port, or ""."""
 
     chain: Chain
     policy: Policy
     models: Models
     rate: RateLimit
+    metrics: str = ""
 
 
 @contextmanager
 def assembled(config: Config) -> Iterator[Parts]:
-    """Open every part. Leaving closes them: the ledger first, then the spans, then the models.
+    """Open every part. Leaving closes them: ledger, spans, metrics, which tell of both, and the models.
 
     Raises:
-        ConfigError: The policy, or a file of keys, is not right.
+        ConfigError: The policy, or a file of keys, is not right; nobody can listen at metrics.listen.
         ModelLoadError: A model cannot be loaded.
-        LedgerError, KeyStoreError: The ledger or the store of API keys cannot be opened.
+        TracingError: Spans cannot be sent as configured.
+        LedgerError, KeyStoreError, CaptureError: The ledger, the store of API keys or the folder of captures
+            cannot be opened.
     """
     policy, rate = Policy.load(config.policy), RateLimit()
     _check_keys(config)
@@ -41,6 +47,7 @@ def assembled(config: Config) -> Iterator[Parts]:
     issuers = [Issuer(each.issuer, each.audience, each.jwks, each.algorithms) for each in named]
     with (
         closing(Models.load(map(_source, config.models), threads=config.server.threads)) as models,
+        _measured(config, models) as (metrics, address),
         closing(_ledger(config.audit)) as ledger,
         guard(
             policy=policy,
@@ -49,13 +56,36 @@ def assembled(config: Config) -> Iterator[Parts]:
             api_keys=config.tokens.api_keys,
             tokens=config.tokens.required,
             certificates=config.tls.client_auth == "require",
-            spans=config.tracing.endpoint if config.tracing else None,
+            spans=config.tracing,
             deadline=config.server.deadline,
             rate=rate,
             exists=models.exists,
+            metrics=metrics,
+            capture=config.capture,
         ) as chain,
     ):
-        yield Parts(chain, policy, models, rate)
+        yield Parts(chain, policy, models, rate, address)
+
+
+@contextmanager
+def _measured(config: Config, models: Models) -> Iterator[tuple[Metrics | None, str]]:
+    """The metrics, if anybody wants them, and where they can be read."""
+    wanted = config.metrics
+    if wanted is None:
+        yield None, ""
+        return
+    metrics, address = Metrics({model.name for model in models}), ""
+    with ExitStack() as stack:
+        if wanted.otlp:
+            stack.enter_context(pushing(metrics, wanted.otlp, wanted.interval))
+        if wanted.listen:
+            try:
+                address = stack.enter_context(listening(wanted.listen, lambda: text(metrics.read())))
+            except OSError as error:
+                why = (error.strerror or "it is no address").partition(" (")[0].lower()
+                message = f"cannot listen on {wanted.listen}: {why}; write another"
+                raise ConfigError([config.problem("metrics.listen", message)]) from error
+        yield metrics, address
 
 
 def _ledger(audit: Audit) -> Ledger:

@@ -9,21 +9,24 @@ from pathlib import Path
 from typing import Literal
 
 from guardhouse.interceptors import documents
+from guardhouse.interceptors.capture import Capturing
 from guardhouse.interceptors.documents import ConfigError, Problem
 from guardhouse.interceptors.documents.overrides import override
+from guardhouse.interceptors.record.collector import Collector
 
 __all__ = [
     "Audit",
+    "Collector",
     "Config",
     "ConfigError",
     "Issuer",
     "Limits",
+    "Metrics",
     "Model",
     "Problem",
     "Server",
     "Tls",
     "Tokens",
-    "Tracing",
     "check_files",
     "load",
 ]
@@ -100,10 +103,12 @@ class Audit:
 
 
 @dataclass(frozen=True, slots=True)
-class Tracing:
-    """Where spans go, as OTLP over gRPC: http(s)://host:port."""
+class Metrics:
+    """Where metrics are read, host:port, and where they are pushed, http(s)://host:port; one is set."""
 
-    endpoint: str
+    listen: str = ""
+    otlp: str = ""
+    interval: float = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +143,9 @@ class Config:
     models: tuple[Model, ...]
     limits: Limits
     audit: Audit
-    tracing: Tracing | None
+    tracing: Collector | None
+    metrics: Metrics | None
+    capture: Capturing | None
     server: Server
     places: Mapping[str, tuple[str, int]] = field(default_factory=dict, repr=False, compare=False)
 

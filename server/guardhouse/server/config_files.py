@@ -17,7 +17,7 @@ from guardhouse.interceptors.documents import Problem
 from guardhouse.interceptors.ledger.anchor import read_anchor
 from guardhouse.interceptors.ledger.keys import Signer, secret_in
 
-from .config import Config
+from .config import Collector, Config
 
 MOST_BYTES = 8 * 2**20
 
@@ -43,6 +43,10 @@ def _troubles(config: Config) -> Iterator[tuple[str, str]]:
         if model.onnx is not None:
             yield from _trouble(f"models.{position}.onnx", _check_readable, model.onnx)
     yield from _audit(config)
+    if config.tracing is not None:
+        yield from _tracing(config.tracing)
+    if config.capture is not None:
+        yield from _trouble("capture.path", _check_private_folder, config.capture.path)
 
 
 def _trouble(key: str, check: Callable[[Path], object], path: Path) -> Iterator[tuple[str, str]]:
@@ -69,6 +73,20 @@ def _tls(config: Config) -> Iterator[tuple[str, str]]:
         yield from _trouble("tls.key", lambda key: _check_pair(tls.certificate, key), tls.key)
     if tls.client_auth == "require" and tls.client_ca is not None:
         yield from _trouble("tls.client_ca", _check_authorities, tls.client_ca)
+
+
+def _tracing(collector: Collector) -> Iterator[tuple[str, str]]:
+    if collector.ca is not None:
+        yield from _trouble("tracing.ca", _certificates, Path(collector.ca))
+    if collector.certificate is not None and collector.key is not None:
+        certificate, key = Path(collector.certificate), Path(collector.key)
+        found = [
+            *_trouble("tracing.certificate", _certificates, certificate),
+            *_trouble("tracing.key", _check_key, key),
+        ]
+        yield from found or _trouble("tracing.key", lambda key: _check_pair(certificate, key), key)
+    if collector.spool is not None:
+        yield from _trouble("tracing.spool", _check_folder, Path(collector.spool))
 
 
 def _audit(config: Config) -> Iterator[tuple[str, str]]:
@@ -183,3 +201,10 @@ def _check_folder(path: Path) -> None:
         raise Unusable(f"cannot be a folder: {nearest} is a file; write another path")
     if not os.access(nearest, os.W_OK | os.X_OK):
         raise Unusable(f"cannot be written to: {nearest} is not ours; change its owner or write another path")
+
+
+def _check_private_folder(path: Path) -> None:
+    """The same, and nobody else may look in."""
+    _check_folder(path)
+    if path.exists() and path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise Unusable(f"is open to others, and captures are for few eyes; run chmod 700 {path}")

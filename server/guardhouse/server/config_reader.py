@@ -7,14 +7,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from guardhouse.interceptors.documents import Node
+from guardhouse.interceptors.capture import Capturing
+from guardhouse.interceptors.documents import Node, units
 from guardhouse.interceptors.documents.sections import Reader, Section, boolean, integer, one_of, text
+from guardhouse.interceptors.record.collector import Protocol, mistakes
 
 from . import config_values as values
-from .config import Audit, Config, Issuer, Limits, Model, Server, Tls, Tokens, Tracing
+from .config import Audit, Collector, Config, Issuer, Limits, Metrics, Model, Server, Tls, Tokens
 
 T = TypeVar("T")
 DEFAULT = Server()
+DEFAULT_SPOOL = Collector("").spool_limit
+KEPT = Capturing(Path("captures"), ())
 DEFAULT_AUDIT = Audit(Path())
 
 
@@ -23,7 +27,6 @@ def config(top: Node, path: Path) -> Config:
     reader = Reader()
     section = reader.section(top)
     folder = path.parent
-    section.unsupported("metrics")
     tls_section = section.section("tls", "tls: {certificate: ..., key: ..., client_ca: ...}")
     tokens_section = section.section("tokens")
     made = Config(
@@ -35,9 +38,13 @@ def config(top: Node, path: Path) -> Config:
         models=_models(section, folder),
         limits=_limits(section.section("limits")),
         audit=_audit(section.section("audit"), folder),
-        tracing=_tracing(section),
+        tracing=_tracing(section, folder),
+        metrics=_metrics(section),
+        capture=_capture(section, folder),
         server=_server(section.section("server")),
     )
+    if made.capture is not None and section.sound and made.capture.path == made.audit.path:
+        section.note("is the folder of the ledger; captures want one of their own, like captures/", "capture")
     _who_may_call(tls_section, tokens_section, made.tls, made.tokens)
     reader.finish()
     return replace(made, places=dict(_places(top)))
@@ -141,11 +148,60 @@ def _audit(section: Section, folder: Path) -> Audit:
     return audit
 
 
-def _tracing(top: Section) -> Tracing | None:
+def _capture(top: Section, folder: Path) -> Capturing | None:
+    section = top.section("capture")
+    if "capture" not in top:
+        return None
+    return Capturing(
+        models=section.each("models", _by(values.model_pattern), "models: [digits]"),
+        path=section.optional("path", _path(folder), folder / KEPT.path),
+        max_bytes=section.optional("max_bytes", _by(values.amount(1024, 8 * 2**20)), KEPT.max_bytes),
+        limit=section.optional("limit", _by(values.amount(2**20, 2**40)), KEPT.limit),
+        keep=section.optional("keep", _by(values.retention), KEPT.keep),
+    )
+
+
+def _tracing(top: Section, folder: Path) -> Collector | None:
     section = top.section("tracing")
     if "tracing" not in top:
         return None
-    return Tracing(section.required("endpoint", _by(values.endpoint), "endpoint: http://127.0.0.1:4317"))
+    headers = section.section("headers")
+    protocol: Protocol = section.optional("protocol", one_of("grpc", "http/protobuf"), "grpc")
+    made = Collector(
+        endpoint=section.required(
+            "endpoint", _by(values.endpoint(protocol)), "endpoint: http://127.0.0.1:4317"
+        ),
+        protocol=protocol,
+        headers={name: headers.optional(name, text, "") for name in headers.node.fields},
+        ca=section.optional("ca", _path(folder), None),
+        certificate=section.optional("certificate", _path(folder), None),
+        key=section.optional("key", _path(folder), None),
+        spool=section.optional("spool", _path(folder), None),
+        spool_limit=section.optional("spool_limit", _by(units.size), DEFAULT_SPOOL),
+    )
+    if "spool_limit" in section and "spool" not in section:
+        section.note("limits a spool that is not there; write spool, or take it out", "spool_limit")
+    if section.sound and headers.sound:
+        for key, problem in mistakes(made):
+            at, _, name = key.partition(".")
+            (headers if name else section).note(problem, name or at)
+    return made
+
+
+def _metrics(top: Section) -> Metrics | None:
+    section = top.section("metrics")
+    if "metrics" not in top:
+        return None
+    made = Metrics(
+        listen=section.optional("listen", _by(values.listen), ""),
+        otlp=section.optional("otlp", _by(values.endpoint("grpc")), ""),
+        interval=section.optional("interval", _by(values.duration), Metrics().interval),
+    )
+    if "listen" not in section and "otlp" not in section:
+        section.missing("listen", "listen: 127.0.0.1:9464, or otlp: http://127.0.0.1:4317")
+    if "interval" in section and "otlp" not in section:
+        section.note("is how often to push, but not where; write otlp: http://127.0.0.1:4317", "interval")
+    return made
 
 
 def _server(section: Section) -> Server:

@@ -12,6 +12,8 @@ from urllib.parse import SplitResult, urlsplit
 from guardhouse.interceptors.documents import Node, units
 from guardhouse.interceptors.documents.sections import text as text_of
 from guardhouse.interceptors.ledger.keys import secret
+from guardhouse.interceptors.policy.patterns import pattern
+from guardhouse.interceptors.record.collector import endpoint_problem
 from guardhouse.interceptors.validation.names import is_model_name
 from guardhouse.interceptors.validation.names import is_model_version as is_version
 
@@ -30,13 +32,15 @@ def listen(text: str) -> str:
     raise ValueError(f"`{text}` is not host:port; write 127.0.0.1:8443 or [::1]:8443")
 
 
-def endpoint(text: str) -> str:
-    """http://host:port or https://host:port, and no more."""
-    url = _url(text)
-    plain = url is not None and not (url.path.strip("/") or url.query or url.fragment or url.username)
-    if plain and url is not None and url.scheme in {"http", "https"} and url.port:
+def endpoint(protocol: str) -> Callable[[str], str]:
+    """A reader of where a collector is that speaks *protocol*."""
+
+    def read(text: str) -> str:
+        if problem := endpoint_problem(text, protocol):
+            raise ValueError(problem)
         return text.rstrip("/")
-    raise ValueError(f"`{text}` is not http(s)://host:port; write http://127.0.0.1:4317")
+
+    return read
 
 
 def jwks(folder: Path) -> Callable[[str], str]:
@@ -48,7 +52,7 @@ def jwks(folder: Path) -> Callable[[str], str]:
         url = _url(text)
         if url is None or url.scheme not in {"http", "https"} or url.username or url.fragment:
             raise ValueError(f"`{text}` cannot be fetched; write https://host/path, or the path of a file")
-        if url.scheme == "http" and not _is_loopback(url.hostname or ""):
+        if url.scheme == "http" and not is_loopback(url.hostname or ""):
             raise ValueError(f"`{text}` can be changed on its way; write https://")
         return text
 
@@ -131,6 +135,45 @@ def size(least: int) -> Callable[[str], int]:
     return read
 
 
+def is_loopback(host: str) -> bool:
+    """Whether *host*, an IPv6 address without brackets, is this machine alone."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def amount(least: int, most: int) -> Callable[[str], int]:
+    """A reader of bytes, *least* to *most*."""
+
+    def read(text: str) -> int:
+        count = units.size(text)
+        if least <= count <= most:
+            return count
+        raise ValueError(
+            f"`{text}` is out of range; write {units.format_size(least)} to {units.format_size(most)}"
+        )
+
+    return read
+
+
+def retention(text: str) -> float:
+    """Seconds that something is kept: an hour to ten years."""
+    seconds = units.duration(text)
+    if 3600 <= seconds <= 3650 * 86_400:
+        return seconds
+    raise ValueError(f"`{text}` is out of range; write 1h to 3650d")
+
+
+def model_pattern(text: str) -> str:
+    """A pattern of model names, as in a policy."""
+    try:
+        pattern(text)
+    except ValueError as error:
+        raise ValueError(f"`{text}` {error}") from None
+    return text
+
+
 def _url(text: str) -> SplitResult | None:
     """*text* as a URL with a host, or None."""
     try:
@@ -160,10 +203,3 @@ def _address(text: str, version: int) -> bool:
         return ipaddress.ip_address(text).version == version
     except ValueError:
         return False
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

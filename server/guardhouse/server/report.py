@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from guardhouse.interceptors.capture import Capturing
+from guardhouse.interceptors.documents.units import format_duration, format_size
 from guardhouse.interceptors.policy.rules import Role
 
 from .assembly import Parts
-from .config import Config
+from .config import Config, Metrics
+from .config_values import is_loopback
 
 Facts = dict[str, str | list[str]]
 
@@ -14,6 +17,7 @@ def report(config: Config, parts: Parts, address: str) -> Facts:
     """The facts, in the order of reading; lists hold one item for each thing named."""
     issuers = [issuer.issuer for issuer in config.tokens.issuers]
     keys = ["API keys"] if config.tokens.api_keys else []
+    captures = {"captures": _captures(config.capture)} if config.capture else {}
     return {
         "address": address,
         "certificates": "a client certificate is required"
@@ -24,9 +28,31 @@ def report(config: Config, parts: Parts, address: str) -> Facts:
         "open to all": sorted(parts.policy.open_methods) or "nothing: every method needs a credential",
         "roles": [_role(role) for role in parts.policy.roles.values()],
         "ledger": str(config.audit.path),
+        **captures,
         "traces": config.tracing.endpoint if config.tracing else "not sent",
-        "warnings": [str(warning) for warning in parts.policy.warnings] or "none",
+        "metrics": _metrics(config.metrics, parts.metrics),
+        "warnings": [*map(str, parts.policy.warnings), *_warnings(parts.metrics)] or "none",
     }
+
+
+def _metrics(settings: Metrics | None, address: str) -> str | list[str]:
+    read = [f"http://{address}/metrics"] if address else []
+    pushed = [f"{settings.otlp} every {settings.interval:g} s"] if settings and settings.otlp else []
+    return [*read, *pushed] or "not measured"
+
+
+def _warnings(metrics: str) -> list[str]:
+    """Where *metrics* are read, if others than this machine can."""
+    if not metrics or is_loopback(metrics.rpartition(":")[0].strip("[]")):
+        return []
+    return [f"metrics.listen: whoever reaches {metrics} can read the metrics, without any proof"]
+
+
+def _captures(capture: Capturing) -> str:
+    return (
+        f"INPUTS AND OUTPUTS of {', '.join(capture.models)} are kept in {capture.path} "
+        f"for {format_duration(capture.keep)}, {format_size(capture.limit)} in all"
+    )
 
 
 def _role(role: Role) -> str:

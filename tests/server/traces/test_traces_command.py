@@ -1,10 +1,13 @@
 """`guardhouse traces` as a real process: started, sent spans, stopped by a signal."""
 
+import http.client
 import json
 import re
 import signal
 import socket
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +18,21 @@ from guardhouse.server.commands.traces import command
 from guardhouse.server.traces.store import Store
 
 READY = re.compile(r"receiving traces on (127\.0\.0\.1:\d+), store (.+)\n")
+READY_HTTP = re.compile(r"receiving OTLP/HTTP on http://(127\.0\.0\.1:\d+)\n")
 FOLLOW = ("--follow", "--listen", "127.0.0.1:0")
 
 
 def ready(stream: Any) -> str:
-    """The address in the line that says the receiver is up."""
-    found = READY.fullmatch(stream.readline())
+    """The address in the first of the lines that say the receiver is up."""
+    return ready_both(stream)[0]
+
+
+def ready_both(stream: Any) -> tuple[str, str]:
+    """The addresses in the two lines that say the receiver is up, for gRPC and for HTTP."""
+    found, http = READY.fullmatch(stream.readline()), READY_HTTP.fullmatch(stream.readline())
     assert found
-    return found[1]
+    assert http
+    return found[1], http[1]
 
 
 def stop(process: subprocess.Popen[str], number: int = signal.SIGTERM) -> tuple[str, str]:
@@ -33,18 +43,6 @@ def stop(process: subprocess.Popen[str], number: int = signal.SIGTERM) -> tuple[
     return out, err
 
 
-@pytest.fixture
-def filled(tmp_path: Path, otlp: Any) -> Path:
-    """A store of three traces."""
-    from guardhouse.server.traces.otlp import read_request
-
-    path = tmp_path / "filled.db"
-    spans = [otlp.own_span(1, 0xA << 124), otlp.own_span(2, 0xB << 124), otlp.span(3, 0xC << 124)]
-    with Store.open(path) as store:
-        store.add(read_request(otlp.request(*spans)).spans)
-    return path
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_receive_print_and_stop(start: Any, tmp_path: Path, otlp: Any, number: int) -> None:
     """Spans sent to the address it prints come out as a waterfall and are stored; a signal ends it with 0."""
@@ -53,12 +51,64 @@ def test_receive_print_and_stop(start: Any, tmp_path: Path, otlp: Any, number: i
         export(otlp.request(otlp.own_span(1), otlp.span(2, parent_span_id=bytes(7) + b"\1")))
     assert process.stdout.readline().startswith("trace 00000000000000000000000000000001  ")
     assert "ModelInfer digits" in process.stdout.readline()
-    assert process.stdout.readline().startswith("    span 2 ")
+    assert process.stdout.readline().startswith("  └ span 2 ")
     assert process.stdout.readline() == "\n"
     assert stop(process, number) == ("", "")
     with Store.reading(tmp_path / "made" / "t.db") as store:
         assert store.count_spans() == 2
     assert (tmp_path / "made" / "t.db").stat().st_mode & 0o777 == 0o600
+
+
+def test_children_that_come_first_are_drawn_below_their_parent(start: Any, otlp: Any) -> None:
+    """A model's spans, which end before the call, and one that comes late: two blocks, no span twice."""
+    process = start(*FOLLOW)
+    address, web = ready_both(process.stdout)
+    child = {"parent_span_id": bytes(7) + b"\1", "name": "\x1b[2Jpredict\u202e"}
+    with otlp.exporter(address) as export:
+        export(otlp.request(otlp.span(3, parent_span_id=bytes(7) + b"\2"), otlp.span(2, **child)))
+        export(otlp.request(otlp.own_span(1)))
+        block = [process.stdout.readline() for _ in range(5)]
+        assert block[0].endswith("  3 spans\n")
+        assert block[1].startswith("  ModelInfer digits")
+        assert block[2].startswith(r"  └ \x1b[2Jpredict\u202e ")
+        assert block[3].startswith("    └ span 3 ")
+    post(web, otlp.request(otlp.span(4, parent_span_id=bytes(7) + b"\2")).SerializeToString())
+    block = [process.stdout.readline() for _ in range(3)]
+    assert block[0].endswith("  1 more span\n")
+    assert block[1].startswith("    └ span 4 ")
+    assert stop(process) == ("", "")
+
+
+def test_without_a_port_for_http_there_is_grpc(start: Any, otlp: Any) -> None:
+    """Where the next port is taken, it says so and goes on without."""
+    with two_ports() as port:
+        process = start("--follow", "--quiet", "--listen", f"127.0.0.1:{port - 1}")
+        assert READY.fullmatch(process.stdout.readline())
+        assert process.stderr.readline().startswith(f"no OTLP/HTTP: port {port} is in use")
+        with otlp.exporter(f"127.0.0.1:{port - 1}") as export:
+            export(otlp.request(otlp.span(1)))
+        assert stop(process) == ("", "")
+
+
+@contextmanager
+def two_ports() -> Iterator[int]:
+    """A port that is held meanwhile, with a free one before it."""
+    while True:
+        with socket.create_server(("127.0.0.1", 0)) as holder:
+            port = holder.getsockname()[1]
+            try:
+                socket.create_server(("127.0.0.1", port - 1)).close()
+            except OSError:
+                continue
+            yield port
+            return
+
+
+def post(address: str, body: bytes) -> None:
+    connection = http.client.HTTPConnection(address, timeout=30)
+    connection.request("POST", "/v1/traces", body, {"Content-Type": "application/x-protobuf"})
+    assert connection.getresponse().status == 200
+    connection.close()
 
 
 def test_what_arrived_last_is_printed_too(start: Any, otlp: Any) -> None:
@@ -118,6 +168,7 @@ def test_a_taken_port_without_a_store_is_an_error(tmp_path: Path) -> None:
     [
         (["--follow", "--listen", "0.0.0.0:4317"], "not a loopback address"),
         (["--follow", "--listen", "nowhere"], "--listen wants HOST:PORT"),
+        (["--follow", "--listen", "127.0.0.1:65535"], "the next one receives OTLP/HTTP"),
         ([], "start the receiver with `guardhouse traces --follow`"),
         (["abc"], "start the receiver with `guardhouse traces --follow`"),
     ],
@@ -129,98 +180,3 @@ def test_mistakes_are_one_line(tmp_path: Path, arguments: list[str], says: str) 
     assert says in result.stderr
     assert result.stderr.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    ("arguments", "says"),
-    [
-        (["dd"], "no trace begins with dd"),
-        (["zz"], "hex digits"),
-        (["--follow", "--listen", "127.0.0.1:0", "zz"], "hex digits"),
-    ],
-)
-def test_a_prefix_that_finds_nothing(filled: Path, arguments: list[str], says: str) -> None:
-    """A trace that is not there, or an id that cannot be one, is one line too."""
-    result = CliRunner().invoke(command, [*arguments, "--store", str(filled)])
-    assert result.exit_code == 1
-    assert says in result.stderr
-    assert result.stderr.count("\n") == 1
-
-
-def test_an_emptied_store_is_empty(tmp_path: Path) -> None:
-    """A store that exists but holds nothing says how to fill it."""
-    Store.open(tmp_path / "t.db").close()
-    result = CliRunner().invoke(command, ["--store", str(tmp_path / "t.db")])
-    assert result.exit_code == 1
-    assert "guardhouse traces --follow" in result.stderr
-
-
-def test_the_last_traces_are_printed(filled: Path) -> None:
-    """Without --follow the newest traces are printed, oldest of them first, without colour in a pipe."""
-    result = CliRunner().invoke(command, ["--last", "2", "--store", str(filled)])
-    assert result.exit_code == 0
-    assert re.findall(r"^trace (.)", result.stdout, re.MULTILINE) == ["b", "c"]
-    assert "\x1b" not in result.stdout
-
-
-def test_one_trace_by_the_beginning_of_its_id(filled: Path) -> None:
-    """A prefix prints that trace alone; --json gives it to programs, in ASCII."""
-    result = CliRunner().invoke(command, ["b", "--json", "--store", str(filled)])
-    assert result.exit_code == 0
-    assert result.stdout.isascii()
-    document = json.loads(result.stdout)
-    assert document["trace_id"] == "b" + "0" * 31
-    assert document["spans"][0]["attributes"]["guardhouse.decision"] == "allowed"
-
-
-def test_the_store_of_this_folder_or_the_demo_comes_first(
-    filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Without --store it is ./traces.db, else .demo/traces.db, else the one in the state folder."""
-    here, demo = tmp_path / "traces.db", tmp_path / ".demo" / "traces.db"
-    state = tmp_path / "state" / "guardhouse" / "traces.db"
-    demo.parent.mkdir()
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    assert str(state) in CliRunner().invoke(command, ["b"]).stderr
-    for path, last in ((state, 1), (demo, 2), (here, 3)):
-        _some_of(filled, path, last)
-        listed = CliRunner().invoke(command, [])
-        assert len(re.findall("(?m)^trace ", listed.stdout)) == last
-        assert CliRunner().invoke(command, ["c"]).stdout.startswith("trace c")
-
-
-def _some_of(store: Path, path: Path, last: int) -> None:
-    """Put the *last* traces of *store* into a store at *path*."""
-    with Store.reading(store) as source, Store.open(path) as target:
-        for spans in source.recent(last):
-            target.add(spans)
-
-
-def test_the_width_is_the_terminals(filled: Path) -> None:
-    """Lines are as wide as the terminal, 100 columns where nobody knows."""
-    runner = CliRunner()
-    wide = runner.invoke(command, ["a", "--store", str(filled)], env={"COLUMNS": "140"})
-    unknown = runner.invoke(command, ["a", "--store", str(filled)], env={"COLUMNS": None})
-    assert len(wide.stdout.splitlines()[1]) == 140
-    assert len(unknown.stdout.splitlines()[1]) == 100
-
-
-@pytest.mark.parametrize(("no_color", "coloured"), [("", True), ("1", False)])
-def test_colour_on_a_terminal_only(filled: Path, no_color: str, coloured: bool) -> None:
-    """On a terminal there is colour, unless NO_COLOR asks for none."""
-    pty = pytest.importorskip("pty", reason="needs a pseudo terminal")
-    import os
-    import sys
-
-    source = "from guardhouse.server.commands.traces import command; command()"
-    controller, terminal = pty.openpty()
-    environment = {**os.environ, "NO_COLOR": no_color, "TERM": "xterm", "PYTHONIOENCODING": "utf-8"}
-    arguments = [sys.executable, "-c", source, "a", "--store", str(filled)]
-    process = subprocess.Popen(arguments, stdout=terminal, env=environment)
-    assert process.wait(timeout=30) == 0
-    os.close(terminal)
-    shown = os.read(controller, 65536).decode()
-    os.close(controller)
-    assert "ModelInfer" in shown
-    assert ("\x1b[" in shown) is coloured

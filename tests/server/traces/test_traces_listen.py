@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from guardhouse.server.traces.listen import ListenError, join, parse_listen, probe
+from guardhouse.server.traces.listen import ListenError, after, join, parse_listen, probe
 
 
 @pytest.mark.parametrize(
@@ -65,3 +65,10 @@ def test_a_port_that_cannot_be_had_is_not_in_use() -> None:
 def test_an_ipv6_address_gets_brackets() -> None:
     """What is printed can be used as it stands."""
     assert (join("::1", 4317), join("127.0.0.1", 1)) == ("[::1]:4317", "127.0.0.1:1")
+
+
+def test_http_is_on_the_port_after() -> None:
+    """4318 goes with 4317; where any port will do, any will do for both; after the last there is none."""
+    assert (after("127.0.0.1:4317"), after("[::1]:0")) == ("127.0.0.1:4318", "[::1]:0")
+    with pytest.raises(ListenError, match="below 65535"):
+        after("127.0.0.1:65535")

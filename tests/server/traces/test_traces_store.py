@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from guardhouse.server.traces.spans import Span
-from guardhouse.server.traces.store import EmptyStoreError, Store, StoreError, default_path
+from guardhouse.server.traces.store import Arrival, EmptyStoreError, Store, StoreError, default_path
 
 
 def spans_of(trace: int, numbers: Iterable[int]) -> list[Span]:
@@ -95,12 +95,30 @@ def test_recent_traces_end_with_the_newest(store: Store) -> None:
 def test_since_tells_what_is_new(store: Store) -> None:
     """A follower asks from the number it had, and is told each trace once."""
     store.add(spans_of(1, [1]))
-    seq, _ = store.since(0)
-    assert store.since(seq) == (seq, [])
+    assert store.since(0) == [Arrival(f"{1:032x}", 1, 1)]
+    assert store.since(1) == []
     store.add(spans_of(2, [1, 2]) + spans_of(1, [2]) + spans_of(2, [3]))
-    last, traces = store.since(seq)
-    assert [trace[-1] for trace in traces] == ["2", "1"]
-    assert last == store.last_seq() == 5
+    assert store.since(1) == [Arrival(f"{2:032x}", 2, 5), Arrival(f"{1:032x}", 4, 4)]
+
+
+def test_a_part_of_a_trace(store: Store) -> None:
+    """What arrived of a trace is read by its numbers, the newest if there is a limit, and counted unread."""
+    store.add(spans_of(1, [1, 2]) + spans_of(2, [9]) + spans_of(1, [3, 4]))
+    trace = f"{1:032x}"
+    assert [span.name for span in store.part(trace, 2, 4)] == ["2", "3"]
+    assert [span.name for span in store.part(trace, limit=2)] == ["3", "4"]
+    assert store.count_part(Arrival(trace, 2, 5)) == 3
+
+
+def test_a_missing_parent_is_waited_for(store: Store) -> None:
+    """A trace waits for a parent that its own process should send, not for one that is a server's caller."""
+    root, inner = spans_of(1, [1, 2])
+    store.add([replace(inner, parent_id=root.span_id, kind=2)])
+    assert not store.waits(root.trace_id)
+    store.add([replace(inner, span_id="3" * 16, parent_id=root.span_id, kind=1)])
+    assert store.waits(root.trace_id)
+    store.add([root])
+    assert not store.waits(root.trace_id)
 
 
 def test_a_prefix_finds_one_trace(store: Store) -> None:

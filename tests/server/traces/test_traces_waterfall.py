@@ -1,6 +1,7 @@
 """The waterfall: what it says of a query, and that nothing can break it."""
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,8 @@ from hypothesis import strategies as st
 from guardhouse.server.traces.headline import notes
 from guardhouse.server.traces.spans import Span
 from guardhouse.server.traces.text import Look, cells
-from guardhouse.server.traces.waterfall import in_order, parts, render
+from guardhouse.server.traces.tree import in_order
+from guardhouse.server.traces.waterfall import parts, render
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 MS = 1_000_000
@@ -32,6 +34,10 @@ def own(decision: str = "allowed", code: str = "OK", **more: object) -> Span:
 def plain(number: int, parent: int = 0, start: int = 0, end: int = 10, **more: Any) -> Span:
     parent_id = f"{parent:016x}" if parent else ""
     return Span(TRACE, f"{number:016x}", parent_id, f"n{number}", start_ns=start, end_ns=end, **more)
+
+
+def noted(*spans: Span) -> list[str]:
+    return [note for node in in_order(spans) for note in notes(node, Look())]
 
 
 def test_an_allowed_query_reads_as_a_sentence() -> None:
@@ -80,7 +86,7 @@ def test_guards_and_model_are_drawn_one_after_the_other() -> None:
 @pytest.mark.parametrize("nonsense", ["12", None, -1, 0, float("nan"), float("inf"), [1], 2**60])
 def test_a_part_that_is_no_length_is_not_drawn(nonsense: object) -> None:
     """Timings that make no sense are left out, not guessed."""
-    assert parts(own(chain_us=nonsense)) == []
+    assert parts(own(chain_us=nonsense), 0) == []
 
 
 def test_links_are_shown() -> None:
@@ -88,29 +94,32 @@ def test_links_are_shown() -> None:
     link = {"trace_id": "b" * 32, "span_id": "c" * 16}
     span = own()
     linked = Span(TRACE, "a" * 16, attributes=span.attributes, links=[link] * 6)
-    assert list(notes(linked, Look()))[3:] == [f"caller's trace {'b' * 32}", "2 more links"]
-    assert list(notes(plain(1, links=[link]), Look())) == [f"linked trace {'b' * 32}"]
+    assert noted(linked)[3:] == [f"caller's trace {'b' * 32}", "2 more links"]
+    assert noted(plain(1, links=[link])) == [f"linked trace {'b' * 32}"]
 
 
-def test_a_tree_is_indented_in_order_of_time() -> None:
-    """Parents stand before their children, brothers by their start, each on the scale of the whole trace."""
-    spans = [plain(3, 1, 6, 8), plain(4, 2, 3, 4), plain(2, 1, 2, 5), plain(1, 0, 0, 10)]
-    lines = render(spans, Look(60))[1:]
-    assert [line[:8].rstrip() for line in lines] == ["  n1", "    n2", "      n4", "    n3"]
-    bars = [line[-22:-10] for line in lines]
-    assert bars == ["████████████", "  ████      ", "   █        ", "       ██   "]
+def test_any_other_attribute_of_ours_is_shown() -> None:
+    """Which guard, how many units, and whatever is added later, stand in a line without a change here."""
+    span = own("refused", guard="rate", units=64, error_id="3f\x1b", capture="c/1", later=[1, "x"])
+    assert noted(span) == [r"capture c/1, error_id 3f\x1b, guard rate, later [1, 'x'], units 64"]
+    assert noted(own(proofs=["mtls"], chain_us=1, queue_us=2, model_us=3)) == []
+    assert noted(own(**{f"n{n:02}": n for n in range(50)}))[0].count(",") == 7
 
 
-def test_orphans_and_circles_are_shown() -> None:
-    """A parent that is missing or goes around in a circle hides nothing."""
-    spans = [plain(1, 9), plain(2, 3), plain(3, 2), plain(4, 4)]
-    assert sorted(span.name for _, span in in_order(spans)) == ["n1", "n2", "n3", "n4"]
-    assert {span.name: depth for depth, span in in_order(spans)} == {"n1": 0, "n2": 0, "n3": 1, "n4": 0}
+def test_the_queue_is_drawn_between_guards_and_model() -> None:
+    """Waiting for a worker is a part of its own."""
+    assert parts(own(chain_us=1, queue_us=2, model_us=3), 0) == [
+        ("guards", 0, 1000),
+        ("queue", 1000, 3000),
+        ("model", 3000, 6000),
+    ]
 
 
-def test_a_very_deep_trace_is_shown() -> None:
-    """A chain of spans deeper than Python's stack is drawn like any other."""
-    assert len(render([plain(n, n - 1) for n in range(1, 3000)], Look())) == 3000
+def test_an_endless_name_is_cut_before_it_costs() -> None:
+    """Text of megabytes is shown as its beginning."""
+    lines = render([replace(plain(1), name="\x1b" * 5_000_000)], Look())
+    assert lines[1].startswith(r"  \x1b\x1b")
+    assert cells(lines[1]) == 100
 
 
 def test_an_error_says_its_message() -> None:
@@ -127,8 +136,8 @@ def test_a_span_without_an_end_says_so() -> None:
 def test_colour_marks_the_decision() -> None:
     """On a terminal a refusal is red, what is allowed green; the words are the same."""
     refused, allowed = render([own("refused")], Look(colour=True)), render([own()], Look(colour=True))
-    assert "\x1b[1;31m✗ ModelInfer" in refused[1]
-    assert "\x1b[32m  ModelInfer" in allowed[1]
+    assert "\x1b[1;31m✗ \x1b[0m\x1b[1;31mModelInfer" in refused[1]
+    assert "\x1b[32mModelInfer" in allowed[1]
     assert re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(refused)) == "\n".join(render([own("refused")], Look()))
 
 
@@ -150,7 +159,7 @@ VALUE = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
     max_leaves=4,
 )
-OUR_KEYS = ("principal", "model", "decision", "reason", "rule", "chain_us", "model_us")
+OUR_KEYS = ("principal", "model", "decision", "reason", "rule", "chain_us", "queue_us", "model_us", "units")
 KEY = st.sampled_from(["rpc.method", "rpc.status_code", *(f"guardhouse.{key}" for key in OUR_KEYS)]) | TEXT
 DECISION = st.fixed_dictionaries(
     {}, optional={"guardhouse.decision": st.sampled_from(["allowed", "refused"])}
@@ -179,7 +188,9 @@ def test_any_spans_can_be_drawn(spans: list[Span], width: int, ascii_only: bool)
     """Any spans give a header and a line each, besides parts and notes, printable and within the width."""
     look = Look(width, ascii_only=ascii_only)
     lines = render(spans, look)
-    assert len(lines) == 1 + sum(1 + len(parts(span)) + len(list(notes(span, look))) for span in spans)
+    assert len(lines) == 1 + sum(
+        1 + len(parts(node.span, node.start)) + len(list(notes(node, look))) for node in in_order(spans)
+    )
     for line in lines:
         assert line.isprintable()
         assert cells(line) <= max(40, width)

@@ -93,6 +93,7 @@ class Ledger:
         except BaseException:
             file.close()
             raise
+        self.strict = durability == "strict"
         self._stall_seconds = stall_seconds
         self._began = link.sequence
         self._writer.start()

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple, TypeVar
 
 from guardhouse.interceptors.documents import Node, Problem
-from guardhouse.interceptors.documents.sections import Reader, Section, integer, text
+from guardhouse.interceptors.documents.sections import Reader, Section, boolean, integer, text
 from guardhouse.interceptors.documents.units import Rate, rate
 from guardhouse.interceptors.methods import MODEL_NAMES, SERVICES
 
@@ -79,7 +79,8 @@ def _role(name: str, section: Section) -> Role:
     deny = tuple(
         _deny(f"{name}.deny[{position}]", rule) for position, rule in enumerate(section.sections("deny"))
     )
-    return Role(name, allow, deny, _rate(section.section("limits")))
+    continue_traces = section.optional("continue_traces", boolean, False)
+    return Role(name, allow, deny, _rate(section.section("limits")), continue_traces)
 
 
 def _rule(name: str, section: Section) -> Rule:

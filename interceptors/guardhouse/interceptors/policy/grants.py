@@ -81,16 +81,8 @@ class _Models:
     def __init__(self, deny: tuple[Rule, ...], allow: tuple[Rule, ...]) -> None:
         self._deny = _ByModel(deny)
         self._allow = _ByModel(allow)
-        self._memo: Bounded[str, Decision] = Bounded(4096)
 
     def decide(self, model: str) -> Decision:
-        known = self._memo.get(model)
-        if known is None:
-            known = self._decide(model)
-            self._memo.put(model, known)
-        return known
-
-    def _decide(self, model: str) -> Decision:
         denied = self._deny.first(model)
         if denied:
             return Decision(allowed=False, rule=denied)
@@ -107,9 +99,13 @@ class Grant:
         rate: The strictest rate of all of them, or None.
         limit: The same, ready to be decided by.
         may_list: Whether its holder may ask which models there are.
+        continue_traces: Whether its holder's own trace goes on in ours.
     """
 
-    __slots__ = ("_allow", "_deny", "_methods", "_models", "limit", "may_list", "names", "rate", "roles")
+    __slots__ = (
+        *("_allow", "_decided", "_deny", "_methods", "_models"),
+        *("continue_traces", "limit", "may_list", "names", "rate", "roles"),
+    )
 
     def __init__(self, roles: Iterable[Role]) -> None:
         held = tuple(roles)
@@ -122,6 +118,8 @@ class Grant:
         self._deny = _ByMethod(rule for role in held for rule in role.deny)
         self._methods: Bounded[str, Decision] = Bounded(1024)
         self._models: Bounded[str, _Models] = Bounded(256)
+        self._decided: Bounded[tuple[str, str], Decision] = Bounded(4096)
+        self.continue_traces = any(role.continue_traces for role in held)
         self.may_list = self.method(REPOSITORY_INDEX).allowed
 
     def method(self, path: str) -> Decision:
@@ -144,6 +142,14 @@ class Grant:
 
     def model(self, path: str, name: str) -> Decision:
         """Whether the method at *path* may be called for the model *name*. No name is no model: denied."""
+        known = self._decided.get((path, name))
+        if known is None:
+            known = self._model(path, name)
+            if len(path) <= LONGEST_PATH and len(name) <= LONGEST_MODEL:
+                self._decided.put((path, name), known)
+        return known
+
+    def _model(self, path: str, name: str) -> Decision:
         decision = self.method(path)
         if not decision.allowed:
             return decision

@@ -37,6 +37,7 @@ class Role:
     allow: tuple[Rule, ...] = ()
     deny: tuple[Rule, ...] = ()
     rate: Rate | None = None
+    continue_traces: bool = False
 
 
 @dataclass(frozen=True, slots=True)

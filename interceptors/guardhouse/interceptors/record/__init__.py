@@ -17,6 +17,7 @@ from guardhouse.interceptors.chain import LOG, Guard, Stage
 from guardhouse.interceptors.refusal import Refusal
 
 PERIOD: Final = 0.02  # seconds a call may lie
+SURE: Final = 0.01  # seconds for which what is healthy is taken to stay so
 MOST: Final = 64  # calls that may lie: they are recorded in one go, in which no other call is served
 
 
@@ -46,13 +47,17 @@ class Record(Guard):
     def __init__(self, *sinks: Sink, healthy: Callable[[], bool] = _always) -> None:
         self._takes = tuple(sink.take for sink in sinks)
         self._healthy = healthy
+        self._sure_until = 0.0  # monotonic seconds
         self._ended: list[Call] = []
         self._loop: asyncio.AbstractEventLoop | None = None  # the one that has promised to come back
 
     def admit(self, call: Call) -> None:
         """Refuse what could not be recorded."""
+        if call.now < self._sure_until:
+            return
         if not self._healthy():
             raise Refusal("LEDGER_UNAVAILABLE", retry_after=1.0)
+        self._sure_until = call.now + SURE
 
     def settle(self, call: Call) -> None:
         """Put the call down; or record it with all that lie there, if they are many."""

@@ -7,42 +7,106 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Protocol
 
+from guardhouse.interceptors.bounded import Bounded
 from guardhouse.interceptors.call import Call
 from guardhouse.interceptors.chain import LOG
+from guardhouse.interceptors.ledger.chain import encode
 
 
 class Book(Protocol):
     """Where lines go that must not be lost."""
 
-    def append(self, entry: dict[str, object]) -> int:
-        """Take one entry; returns its number."""
+    def append_many(self, bodies: Sequence[bytes]) -> int:
+        """Take entries, each encoded as a JSON object of printable ASCII; returns the number of the last."""
 
 
 class Lines:
-    """Writes one line for every call into *book*. A line that cannot be taken costs no other."""
+    """Writes one line for every call into *book*.
+
+    What many calls share (who, what, by which rule) is encoded once and kept; a call that was let through
+    adds its ids, its time and its numbers to that.
+    """
 
     def __init__(self, book: Book) -> None:
-        self._append = book.append
+        self._append = book.append_many
+        self._kept: Bounded[tuple[object, ...], str] = Bounded(8192)
 
     def take(self, calls: Sequence[Call]) -> None:
         """Append the lines of settled *calls*."""
-        for call in calls:
-            try:
-                self._append(entry(call))
-            except Exception:
-                LOG.exception("call %016x could not be recorded", call.span_id)
+        self._append([body for body in map(self._body, calls) if body])
+
+    def _body(self, call: Call) -> bytes:
+        try:
+            return self.body(call)
+        except Exception:  # it must cost no other its line
+            LOG.exception("call %016x could not be recorded", call.span_id)
+            return b""
+
+    def body(self, call: Call) -> bytes:
+        """The ledger's entry for a settled *call*, encoded."""
+        if call.refusal is not None or call.capture:
+            return encode(entry(call))
+        key = (call.method, call.principal, call.model, call.version, call.rule, call.peer)
+        shared = self._kept.get(key)
+        if shared is None:
+            shared = _shared(call)
+            self._kept.put(key, shared)
+        seconds, rest = divmod(call.wall_ns, 1_000_000_000)
+        total = (call.ended_ns - call.opened_ns) // 1000
+        model, queue = call.model_ns // 1000, call.queue_ns // 1000
+        chain = total - model - queue
+        return (
+            f'{{"kind":"query","time":"{_second(seconds)}.{rest // 1000:06d}Z","call":"{call.span_id:016x}",'
+            f'"trace":"{call.trace_id:032x}",{shared},"units":{call.units},"requests":{call.requests},'
+            f'"responses":{call.responses},"request_bytes":{call.request_bytes},'
+            f'"response_bytes":{call.response_bytes},"chain_us":{max(0, chain)},'
+            f'"queue_us":{queue},"model_us":{model},"total_us":{total},"capture":""}}'
+        ).encode()
 
 
 def entry(call: Call) -> dict[str, object]:
-    """The ledger's line for a settled *call*: who, what, how decided, how much. Never inputs or outputs."""
-    refusal, principal = call.refusal, call.principal
+    """The ledger's entry for a settled *call*: who, what, how decided, how much. Never inputs or outputs."""
     total = (call.ended_ns - call.opened_ns) // 1000
-    model = call.model_ns // 1000
+    model, queue = call.model_ns // 1000, call.queue_ns // 1000
     return {
-        "kind": "query",
-        "time": _instant(call.wall_ns),
+        **_ids("query", call),
+        **_who_and_what(call),
+        "units": call.units,
+        "requests": call.requests,
+        "responses": call.responses,
+        "request_bytes": call.request_bytes,
+        "response_bytes": call.response_bytes,
+        "chain_us": max(0, total - model - queue),
+        "queue_us": queue,
+        "model_us": model,
+        "total_us": total,
+        "capture": call.capture,
+    }
+
+
+def beginning(call: Call) -> dict[str, object]:
+    """The entry that says, before it is so, that *call* is answered with a stream."""
+    who = _who_and_what(call)
+    return {**_ids("stream", call), **{key: who[key] for key in ("method", "model", "version", "principal")}}
+
+
+def withheld(call: Call) -> dict[str, object]:
+    """The entry that says that the answer of *call* was held back: its line could not be written in time."""
+    return _ids("withheld", call)
+
+
+def _ids(kind: str, call: Call) -> dict[str, object]:
+    return {
+        "kind": kind,
+        "time": instant(call.wall_ns),
         "call": f"{call.span_id:016x}",
         "trace": f"{call.trace_id:032x}",
+    }
+
+
+def _who_and_what(call: Call) -> dict[str, object]:
+    refusal, principal = call.refusal, call.principal
+    return {
         "method": call.method.removeprefix("/")[:256],
         "model": call.model,
         "version": call.version,
@@ -57,21 +121,16 @@ def entry(call: Call) -> dict[str, object]:
         "reason": refusal.reason if refusal else "",
         "note": refusal.note if refusal else "",
         "rule": call.rule,
-        "units": call.units,
-        "requests": call.requests,
-        "responses": call.responses,
-        "request_bytes": call.request_bytes,
-        "response_bytes": call.response_bytes,
-        "chain_us": max(0, total - model - call.queue_ns // 1000),
-        "queue_us": call.queue_ns // 1000,
-        "model_us": model,
-        "total_us": total,
-        "capture": call.capture,
     }
 
 
-def _instant(wall_ns: int) -> str:
-    """RFC 3339, in UTC, to the microsecond."""
+def _shared(call: Call) -> str:
+    """The members that calls have in common, as JSON without its braces."""
+    return encode(_who_and_what(call))[1:-1].decode("ascii")
+
+
+def instant(wall_ns: int) -> str:
+    """Nanoseconds since the epoch in RFC 3339, in UTC, to the microsecond."""
     seconds, rest = divmod(wall_ns, 1_000_000_000)
     return f"{_second(seconds)}.{rest // 1000:06d}Z"
 

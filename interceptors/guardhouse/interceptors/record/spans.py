@@ -11,12 +11,13 @@ import re
 import struct
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Final
+from typing import Final, Protocol
 
 from grpc import StatusCode
 
 from guardhouse.interceptors.bounded import Bounded
 from guardhouse.interceptors.call import Call
+from guardhouse.interceptors.ledger.chain import Link
 
 from .wire import attribute, field, varint
 
@@ -52,24 +53,45 @@ def caller_context(call: Call) -> tuple[bytes, bytes, int] | None:
     return bytes.fromhex(found[1]), bytes.fromhex(found[2]), int(found[3], 16)
 
 
+class Headed(Protocol):
+    """A ledger, as far as spans tell of it."""
+
+    @property
+    def head(self) -> Link:
+        """Number and hash of the newest line on disk."""
+
+
 class Spans:
     """The trace as a sink. Keeps the bytes that calls have in common.
 
     Args:
         export: Takes spans as concatenated `ScopeSpans.spans` fields, and how many they are; never waits.
+        book: A ledger; its head goes along with the last span of each batch, so that whoever keeps the trace
+            can tell when lines were cut off.
     """
 
-    def __init__(self, export: Callable[[bytes, int], None]) -> None:
+    def __init__(self, export: Callable[[bytes, int], None], book: Headed | None = None) -> None:
         self._export = export
+        self._book = book
         self._kept: Bounded[tuple[object, ...], bytes] = Bounded(8192)
 
     def take(self, calls: Sequence[Call]) -> None:
         """Export a span for each of settled *calls*."""
-        self._export(b"".join(map(self.write, calls)), len(calls))
+        spans = [self.write(call) for call in calls[:-1]]
+        spans.append(self.write(calls[-1], self._anchor()))
+        self._export(b"".join(spans), len(calls))
 
-    def write(self, call: Call) -> bytes:
-        """The span of a settled *call* as one `ScopeSpans.spans` field."""
+    def _anchor(self) -> bytes:
+        if self._book is None:
+            return b""
+        head = self._book.head
+        return attribute(_ATTRIBUTE, "guardhouse.ledger.head", f"{head.sequence}:{head.digest}")
+
+    def write(self, call: Call, more: bytes = b"") -> bytes:
+        """The span of a settled *call*, with *more* encoded fields, as one `ScopeSpans.spans` field."""
         took = call.ended_ns - call.opened_ns
+        wall, model, queue = call.wall_ns, call.model_ns // 1000, call.queue_ns // 1000
+        chain = took // 1000 - model - queue
         span = b"".join(
             (
                 b"\n\x10",
@@ -77,16 +99,22 @@ class Spans:
                 b"\x12\x08",
                 call.span_id.to_bytes(8, "big"),
                 self._common(call),
-                _TIMES(0x39, call.wall_ns, 0x41, call.wall_ns + took),
-                _own(call, took),
-                _link(call),
+                _TIMES(0x39, wall, 0x41, wall + took),
+                _peer(call.peer),
+                _sizes(call.request_bytes, call.response_bytes, call.requests, call.responses, call.units),
+                _count("guardhouse.chain_us", max(0, chain)),
+                _count("guardhouse.model_us", model),
+                _queue(queue) if queue else b"",
+                _caller(call),
+                more,
             )
         )
-        return field(b"\x12", span)
+        return b"\x12%b%b" % (varint(len(span)), span)
 
     def _common(self, call: Call) -> bytes:
-        reason = call.refusal.reason if call.refusal else ""
-        if not call.known:  # as many paths as strangers care to invent, each kilobytes long
+        refusal = call.refusal
+        reason = refusal.reason if refusal else ""
+        if not call.known or call.capture:  # as many paths as strangers care to invent, each kilobytes long
             return _common(call, reason)
         key = (call.method, call.principal, call.model, call.version, call.rule, call.status, reason)
         kept = self._kept.get(key)
@@ -111,12 +139,14 @@ def _common(call: Call, reason: str) -> bytes:
     if status in ERRORS:
         facts["error.type"] = status.name
     optional: dict[str, str | tuple[str, ...]] = {
+        "guardhouse.guard": call.refusal.guard if call.refusal else "",
         "guardhouse.reason": reason,
         "guardhouse.principal": call.principal.name,
         "guardhouse.proofs": call.principal.proofs,
         "guardhouse.model": call.model,
         "guardhouse.model.version": call.version,
         "guardhouse.rule": call.rule,
+        "guardhouse.capture": call.capture,
     }
     facts.update({key: value for key, value in optional.items() if value})
     head = field(b"*", (method if call.known else "_OTHER").encode("utf-8", "replace")) + b"0\x02"
@@ -125,20 +155,23 @@ def _common(call: Call, reason: str) -> bytes:
     return head + attributes + (b"z\x02\x18\x02" if status in ERRORS else b"")
 
 
-def _own(call: Call, took: int) -> bytes:
-    """The attributes that are this call's alone."""
-    model_us = call.model_ns // 1000
+@lru_cache(maxsize=4096)
+def _sizes(request_bytes: int, response_bytes: int, requests: int, responses: int, units: int) -> bytes:
+    """The attributes of how much it was: the same for a client that asks the same over and over."""
     parts = [
-        _peer(call.peer),
-        _count("guardhouse.request.bytes", call.request_bytes),
-        _count("guardhouse.response.bytes", call.response_bytes),
-        _count("guardhouse.chain_us", max(0, took // 1000 - model_us)),
-        _count("guardhouse.model_us", model_us),
+        _count("guardhouse.request.bytes", request_bytes),
+        _count("guardhouse.response.bytes", response_bytes),
     ]
-    if call.requests > 1 or call.responses > 1:
-        parts.append(_count("guardhouse.request.messages", call.requests))
-        parts.append(_count("guardhouse.response.messages", call.responses))
+    if units:
+        parts.append(_count("guardhouse.units", units))
+    if requests > 1 or responses > 1:
+        parts.append(_count("guardhouse.request.messages", requests))
+        parts.append(_count("guardhouse.response.messages", responses))
     return b"".join(parts)
+
+
+def _queue(queue: int) -> bytes:
+    return _count("guardhouse.queue_us", queue)
 
 
 @lru_cache(maxsize=4096)
@@ -159,6 +192,8 @@ _KEYS = {
         "guardhouse.response.messages",
         "guardhouse.chain_us",
         "guardhouse.model_us",
+        "guardhouse.queue_us",
+        "guardhouse.units",
         "network.peer.port",
     )
 }
@@ -172,9 +207,20 @@ def _count(key: str, number: int) -> bytes:
     return b"J%c%b%c\x18%b" % (length + size, head, size, value)
 
 
-def _link(call: Call) -> bytes:
-    """A link to the caller's own trace: it is told about, never trusted to be ours (W3C, section 4)."""
-    context = caller_context(call)
+def _caller(call: Call) -> bytes:
+    """The caller's own span: our parent where the policy trusts its trace, else a link to it.
+
+    It is told about, never trusted to be ours (W3C Trace Context, section 4).
+    """
+    if call.parent_id:
+        return b"\x22\x08" + call.parent_id.to_bytes(8, "big")  # Span.parent_span_id = 4
+    for name, _ in call.metadata:
+        if name == "traceparent":
+            return _link(caller_context(call))
+    return b""
+
+
+def _link(context: tuple[bytes, bytes, int] | None) -> bytes:
     if context is None:
         return b""
     trace_id, span_id, flags = context

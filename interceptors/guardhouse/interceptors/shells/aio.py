@@ -21,9 +21,9 @@ from guardhouse.interceptors.call import CURRENT, Call
 from guardhouse.interceptors.chain import Chain, failed, verdict
 from guardhouse.interceptors.refusal import Refusal
 
-from .hourglass import Hourglass, hourglass
-from .service_context import Said, ServiceContext
-from .shapes import Target, Targets, cut_off, late, overdue, parse, render, renew, target, trailers
+from .hourglass import watch
+from .service_context import NOTHING_SAID, Said, ServiceContext
+from .shapes import Target, Targets, cut_off, late, overdue, parse, render, take_apart, trailers
 
 END = grpc.aio.EOF
 ENDING = (KeyboardInterrupt, GeneratorExit)  # the process or its loop is ending, not the call
@@ -41,23 +41,20 @@ class GuardedContext(ServiceContext):
     caller's credentials are not shown.
     """
 
-    __slots__ = ("_passage",)
-
-    def __init__(self, passage: Passage, context: Any) -> None:
-        super().__init__(passage.call, passage.said, context)
-        self._passage = passage
+    __slots__ = ()
+    _way: Passage
 
     async def read(self) -> Any:
         """The next request message, inspected, or `grpc.aio.EOF`."""
-        return await self._passage.next_request()
+        return await self._way.next_request()
 
     async def write(self, message: Any) -> None:
         """Send a response message, as far as the chain lets it out."""
-        await self._passage.write(message)
+        await self._way.write(message)
 
     async def abort(self, code: Any, details: str | None = "", trailing_metadata: Any = ()) -> None:
         """End the call with *code*."""
-        self._passage.stopped = self._said.aborted(code, details, trailing_metadata)
+        self._way.stopped = self._said().aborted(code, details, trailing_metadata)
         raise _Aborted
 
     async def abort_with_status(self, status: Any) -> None:
@@ -68,25 +65,43 @@ class GuardedContext(ServiceContext):
 class Passage:
     """One RPC on its way through the chain, in the form in which grpc calls a method handler."""
 
-    __slots__ = ("_chain", "_context", "_glass", "_in_model", "_target", "_task", "call", "said", "stopped")
+    __slots__ = (
+        *("_chain", "_in_model", "_target", "_task", "_watched"),
+        *("call", "context", "response_streaming", "said", "stopped"),
+    )
 
     request_streaming = True
-    response_streaming = False
     request_deserializer = None
     response_serializer = None
     unary_unary = None
     unary_stream = None
 
-    def __init__(self, chain: Chain, call: Call, target: Target | None, task: asyncio.Task[Any]) -> None:
+    def __init__(self, chain: Chain, details: Any, target: Target | None = None) -> None:
+        self.call = chain.open(details.method, details.invocation_metadata, known=target is not None)
         self._chain = chain
         self._target = target
-        self._task = task
-        self._context: Any = None
+        self.response_streaming = target is not None and target.gives_stream
+        self._task = cast("asyncio.Task[Any]", asyncio.current_task())
+        self.context: Any = None
         self._in_model = False
-        self._glass: Hourglass | None = None
-        self.call = call
-        self.said = Said()
+        self._watched: dict[Call, asyncio.Task[Any]] | None = None  # where the call is, while it has a limit
+        self.said: Said = NOTHING_SAID
         self.stopped: Refusal | None = None  # what ended the call, though the handler may have swallowed it
+
+    def towards(self, target: Target | None) -> Passage:
+        """The same, now that it is known where it leads: to *target*, or to a method that is not there."""
+        self._target = target
+        self.call.known = target is not None
+        self.response_streaming = target is not None and target.gives_stream
+        return self
+
+    def __del__(self) -> None:
+        """A passage that grpc dropped without running it to its end is settled too: headers cut off at the
+        metadata limit, too many concurrent RPCs, a server that stops."""
+        if not self.call.closed:
+            self._chain.settle(self.call, Refusal("CANCELLED", "never dispatched"))
+        if self._watched is not None:
+            self._watched.pop(self.call, None)
 
     async def stream_unary(self, _requests: Any, context: Any) -> bytes:
         """Carry one call to its record and its end; returns the answer of a unary method.
@@ -107,7 +122,7 @@ class Passage:
             if target.style == "generator":
                 await self._stream(target, request)
             else:
-                response = await target.behave(request, GuardedContext(self, context))
+                response = await target.behave(request, GuardedContext(self))
             self._model_ends()
             answer = self._finish(target, response)
         except ENDING:
@@ -116,9 +131,11 @@ class Passage:
             refusal = self._why(error)
         else:
             refusal = self._left() if self._task.cancelling() else None
-        if self._glass is not None:
-            self._glass.stop(self._task)
+        if self._watched is not None:
+            self._watched.pop(self.call, None)
         self._chain.settle(self.call, refusal)
+        if (strict := self._chain.strict) is not None:
+            refusal = await strict.landed(self.call) or refusal
         await self._end(refusal)
         return answer
 
@@ -127,19 +144,17 @@ class Passage:
     def _enter(self, context: Any) -> Target:
         """Have the call admitted; only then is there a method to run."""
         call = self.call
-        self._context = context
+        self.context = context
         call.peer = context.peer()
         call.auth = context.auth_context()
         call.remaining = context.time_remaining()
-        renew(call)
         self._chain.admit(call)
         if self._target is None:
             raise Refusal("METHOD_UNKNOWN")
         if self._target.style == "plain":
             raise TypeError("a grpc.aio server needs async handlers")
         if call.patience is not None:
-            self._glass = hourglass()
-            self._glass.turn(self._task, call.patience)
+            self._watched = watch(call, self._task)
         CURRENT.set(call)
         return self._target
 
@@ -147,6 +162,7 @@ class Passage:
         """The message in *raw*, if it may pass."""
         message = parse(target, self.call, raw)
         self._chain.inspect(self.call, message)
+        self.call.raw = b""
         return message
 
     def _model_begins(self) -> None:
@@ -157,12 +173,14 @@ class Passage:
         if self._in_model:
             self._in_model = False
             if not self.call.closed:
-                self.call.model_ns += time.monotonic_ns()
+                self.call.model_ns += time.monotonic_ns() - self.call.queue_ns
 
     def _finish(self, target: Target, response: Any) -> bytes:
         """The bytes of a unary answer, if nothing speaks against it."""
-        if stopped := self.stopped or self.said.refusal():
-            raise stopped
+        if self.said is not NOTHING_SAID:
+            self.stopped = self.stopped or self.said.refusal()
+        if self.stopped is not None:
+            raise self.stopped
         if target.gives_stream:
             return b""
         return render(target, self.call, self._chain.release(self.call, response))
@@ -185,19 +203,19 @@ class Passage:
         """Tell the caller. Also one who seems to have left: a model can cancel the call's own task."""
         last = trailers(self.call, refusal, self.said.trailing)
         if refusal is not None:
-            await self._context.abort(refusal.code, refusal.words, last)
-        self._context.set_trailing_metadata(last)
+            await self.context.abort(refusal.code, refusal.words, last)
+        self.context.set_trailing_metadata(last)
 
     def _left(self) -> Refusal:
         """Why the call was cancelled: too long, too large, or the caller left."""
         if overdue(self.call):
             return Refusal("DEADLINE_EXCEEDED", "our own limit")
-        if late(self.call.remaining, self._context.time_remaining()):
+        if late(self.call.remaining, self.context.time_remaining()):
             return Refusal("DEADLINE_EXCEEDED")
         return self.stopped if self.stopped and self.stopped.reason == "TOO_LARGE" else Refusal("CANCELLED")
 
     async def _stream(self, target: Target, request: Any) -> None:
-        async with aclosing(target.behave(request, GuardedContext(self, self._context))) as responses:
+        async with aclosing(target.behave(request, GuardedContext(self))) as responses:
             async for response in responses:
                 await self.write(response)
 
@@ -214,31 +232,41 @@ class Passage:
     async def write(self, response: Any) -> None:
         """Send one message of a response stream, as far as the chain lets it out."""
         target, call = self._go_on(), self.call
-        renew(call)
         try:
             if not target.gives_stream:
                 raise TypeError("a method with one answer returns it")
+            self._chain.again(call, incoming=False)
             raw = render(target, call, self._chain.release(call, response))
         except Exception as error:
             self.stopped = verdict(error, call)
             raise self.stopped from None
+        if call.responses == 1:
+            await self._begin_answer()
         try:
-            await self._context.write(raw)
+            await self.context.write(raw)
         except Exception as error:
             await asyncio.sleep(GRACE)  # the cancellation that says why comes by another way
             self.stopped = Refusal("CANCELLED", type(error).__name__)
             raise self.stopped from None
 
+    async def _begin_answer(self) -> None:
+        """See that the stream is on record before its first message leaves, where the ledger is strict."""
+        if (strict := self._chain.strict) is not None:
+            strict.begin(self.call)
+            self.stopped = await strict.landed(self.call)
+            if self.stopped is not None:
+                raise self.stopped
+
     async def next_request(self) -> Any:
         """The next request message, parsed and inspected, or `END`."""
         target, call = self._go_on(), self.call
-        raw = await self._context.read()
+        raw = await self.context.read()
         if raw is END:
             await self._end_of_requests(target)
             return END
-        if call.requests:
-            renew(call)
         try:
+            if call.requests:
+                self._chain.again(call, incoming=True)
             return self._judge(target, raw)
         except Exception as error:
             self.stopped = verdict(error, call)
@@ -250,7 +278,7 @@ class Passage:
         Read on: whatever cut the call off is heard before the second end.
         """
         try:
-            await self._context.read()
+            await self.context.read()
         except asyncio.CancelledError:
             self.stopped = cut_off(target)
             raise
@@ -258,37 +286,6 @@ class Passage:
     async def _requests(self) -> AsyncIterator[Any]:
         while (message := await self.next_request()) is not END:
             yield message
-
-
-class StreamingPassage(Passage):
-    """The same for a method that answers with a stream: its messages have left by `write`."""
-
-    __slots__ = ()
-    response_streaming = True
-
-
-def begin(chain: Chain, details: Any) -> tuple[Call, asyncio.Task[Any]]:
-    """Open a call for *details* and see that it is settled, whatever becomes of it.
-
-    The task that runs the RPC calls back when it is done, also where no handler ever ran: headers cut off
-    at the metadata limit, too many concurrent RPCs, a server that stops.
-    """
-    call = chain.open(details.method, details.invocation_metadata, known=False)
-
-    def done(_task: object) -> None:
-        if not call.closed:
-            chain.settle(call, Refusal("CANCELLED", "never dispatched"))
-
-    task = cast("asyncio.Task[Any]", asyncio.current_task())
-    task.add_done_callback(done)
-    return call, task
-
-
-def passage(chain: Chain, call: Call, target: Target | None, task: asyncio.Task[Any]) -> Passage:
-    """The handler that grpc is to call, for *target* or for a method that is not there."""
-    call.known = target is not None
-    kind = StreamingPassage if target is not None and target.gives_stream else Passage
-    return kind(chain, call, target, task)
 
 
 def _broken(error: Exception) -> Target:
@@ -306,12 +303,12 @@ class _Interceptor(grpc.aio.ServerInterceptor):
         self._targets = Targets()
 
     async def intercept_service(self, continuation: Any, details: Any) -> Any:
-        call, task = begin(self._chain, details)
+        opened = Passage(self._chain, details)
         try:
             target = self._targets.of(details.method, await continuation(details))
         except Exception as error:
             target = _broken(error)
-        return passage(self._chain, call, target, task)
+        return opened.towards(target)
 
 
 def aio(chain: Chain) -> grpc.aio.ServerInterceptor:
@@ -327,11 +324,11 @@ class Guarded(grpc.GenericRpcHandler):
 
     def __init__(self, chain: Chain, handlers: Mapping[str, Any]) -> None:
         self._chain = chain
-        self._targets = {method: target(handler) for method, handler in handlers.items()}
+        self._targets = {method: take_apart(handler) for method, handler in handlers.items()}
         if plain := [method for method, found in self._targets.items() if found.style == "plain"]:
             raise TypeError(f"a grpc.aio server needs async handlers: {', '.join(plain)}")
 
     def service(self, handler_call_details: Any) -> Any:
         """The passage for one RPC."""
-        call, task = begin(self._chain, handler_call_details)
-        return passage(self._chain, call, self._targets.get(call.method), task)
+        target = self._targets.get(handler_call_details.method)
+        return Passage(self._chain, handler_call_details, target)

@@ -8,7 +8,7 @@ grpc itself after the call has ended ends the process.
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import Any, Final, Protocol
 
 from guardhouse.interceptors.call import Call, Metadata
 from guardhouse.interceptors.refusal import Refusal
@@ -63,51 +63,66 @@ def _is_pair(key: object, value: object) -> bool:
     return isinstance(key, str) and isinstance(value, str | bytes)
 
 
+NOTHING_SAID: Final = Said()  # most services say nothing
+
+
+class Way(Protocol):
+    """A call on its way through the chain: what both shells have, and the context shows the service."""
+
+    call: Call
+    said: Said
+    context: Any
+
+
 class ServiceContext:
     """Everything not defined here is grpc's own context."""
 
-    __slots__ = ("_call", "_context", "_said")
+    __slots__ = ("_way",)
 
-    def __init__(self, call: Call, said: Said, context: Any) -> None:
-        self._call = call
-        self._said = said
-        self._context = context
+    def __init__(self, way: Way) -> None:
+        self._way = way
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._context, name)
+        return getattr(self._way.context, name)
+
+    def _said(self) -> Said:
+        """Where to note what the service says."""
+        if self._way.said is NOTHING_SAID:
+            self._way.said = Said()
+        return self._way.said
 
     def set_code(self, code: Any) -> None:
         """End the call with *code* once the handler returns."""
-        self._said.code = code
+        self._said().code = code
 
     def code(self) -> Any:
         """The code set so far, or None."""
-        return self._said.code
+        return self._way.said.code
 
     def set_details(self, details: str) -> None:
         """The words that go with the code."""
-        self._said.details = details
+        self._said().details = details
 
     def details(self) -> Any:
         """The words set so far."""
-        return self._said.details
+        return self._way.said.details
 
     def set_trailing_metadata(self, trailing_metadata: Any) -> None:
         """The service's own trailing metadata; what the chain adds comes with it."""
-        self._said.trailing = pairs(trailing_metadata or ())
+        self._said().trailing = pairs(trailing_metadata or ())
 
     def trailing_metadata(self) -> Metadata:
         """What the service has set."""
-        return self._said.trailing
+        return self._way.said.trailing
 
     def invocation_metadata(self) -> Metadata:
         """The caller's metadata without its credentials."""
-        return without_credentials(self._call)
+        return without_credentials(self._way.call)
 
     def peer(self) -> str:
         """Where the call came from."""
-        return self._call.peer
+        return self._way.call.peer
 
     def auth_context(self) -> Any:
         """What the transport knows of the caller."""
-        return self._call.auth
+        return self._way.call.auth

@@ -19,7 +19,7 @@ from guardhouse.interceptors.refusal import DOMAIN, Refusal, sentence
 LOG = logging.getLogger("guardhouse")
 
 KEPT_BACK = ("authorization", "guardhouse-", "grpc-status-details-bin", "x-forwarded-client-cert")
-ROOM = 4096  # bytes of trailing metadata for guards and the service: 8 KiB is what callers read at most
+ROOM = 4096  # bytes of trailing metadata for the service: 8 KiB is what callers read at most
 _KEY = re.compile(r"[0-9a-z_.-]+")
 _VALUE = re.compile(r"[ -~]*")
 
@@ -48,8 +48,8 @@ def _same(message: Any) -> Any:
     return message
 
 
-def target(handler: Any) -> Target:
-    """Take a `grpc.RpcMethodHandler` apart."""
+def take_apart(handler: Any) -> Target:
+    """The target of a `grpc.RpcMethodHandler`."""
     asks = "stream" if handler.request_streaming else "unary"
     answers = "stream" if handler.response_streaming else "unary"
     behave = getattr(handler, f"{asks}_{answers}")
@@ -83,22 +83,17 @@ class Targets:
         known = self._known.get(method)
         if known is not None and known[0] is handler:
             return known[1]
-        made = target(handler)
+        made = take_apart(handler)
         if len(self._known) < self._most:
             self._known[method] = handler, made
         return made
-
-
-def renew(call: Call) -> None:
-    """Tell the guards what time it is."""
-    call.now = time.monotonic()
-    call.wall = time.time()
 
 
 def parse(target: Target, call: Call, raw: bytes) -> Any:
     """The request message in *raw*. Bytes that are none are the caller's mistake."""
     call.requests += 1
     call.request_bytes += len(raw)
+    call.raw = raw
     try:
         return target.parse(raw)
     except Exception as error:
@@ -165,7 +160,7 @@ def _fitting(pairs: Iterable[tuple[str, str | bytes]]) -> Iterator[tuple[str, st
             yield key, value
 
 
-def trailers(call: Call, refusal: Refusal | None, said: Metadata = ()) -> tuple[tuple[str, str | bytes], ...]:
+def trailers(call: Call, refusal: Refusal | None, said: Metadata = ()) -> Metadata:
     """Trailing metadata of the answer: the trace's id, what guards added, and why it was refused.
 
     The rich status follows `google.rpc.Status` (AIP-193); pushback follows gRFC A6.
@@ -175,18 +170,21 @@ def trailers(call: Call, refusal: Refusal | None, said: Metadata = ()) -> tuple[
         refusal: Why it was refused, if it was.
         said: What the service added; a rich status of its own gives way to ours.
     """
-    ours = refusal is not None and refusal.reason != "HANDLER"
-    theirs = [pair for pair in said if not (ours and pair[0] == "grpc-status-details-bin")]
-    found = list(_fitting((*call.trailers, *theirs)))
-    if call.trace_id:
-        found.append(("guardhouse-trace-id", f"{call.trace_id:032x}"))
-    if refusal is None or not ours:
-        return tuple(found)
-    found.append(("guardhouse-reason", refusal.reason))
+    ours = (
+        (*call.trailers, ("guardhouse-trace-id", f"{call.trace_id:032x}")) if call.trace_id else call.trailers
+    )
+    if refusal is None:
+        return (*_fitting(said), *ours) if said else ours
+    if refusal.reason == "HANDLER":
+        return (*_fitting(said), *ours)
+    theirs = [pair for pair in said if pair[0] != "grpc-status-details-bin"]
+    why: list[tuple[str, str | bytes]] = [
+        ("guardhouse-reason", refusal.reason),
+        ("grpc-status-details-bin", _rich_status(call, refusal)),
+    ]
     if refusal.retry_after is not None:
-        found.append(("grpc-retry-pushback-ms", str(max(1, math.ceil(refusal.retry_after * 1000)))))
-    found.append(("grpc-status-details-bin", _rich_status(call, refusal)))
-    return tuple(found)
+        why.append(("grpc-retry-pushback-ms", str(max(1, math.ceil(refusal.retry_after * 1000)))))
+    return (*_fitting(theirs), *ours, *why)
 
 
 def _rich_status(call: Call, refusal: Refusal) -> bytes:

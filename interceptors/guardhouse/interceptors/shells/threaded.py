@@ -18,8 +18,8 @@ from guardhouse.interceptors.call import CURRENT, Call
 from guardhouse.interceptors.chain import Chain, failed, verdict
 from guardhouse.interceptors.refusal import Refusal
 
-from .service_context import Said, ServiceContext
-from .shapes import Target, Targets, cut_off, late, overdue, parse, render, renew, trailers
+from .service_context import NOTHING_SAID, Said, ServiceContext
+from .shapes import Target, Targets, cut_off, late, overdue, parse, render, trailers
 
 ENDING = (KeyboardInterrupt, GeneratorExit)  # the process or the generator is ending, not the call
 GRACE = 0.05  # seconds for grpc to say that a call it has cut off is over
@@ -33,24 +33,21 @@ class _Aborted(Exception):  # noqa: N818 - what grpc's own abort raises, by the 
 class GuardedContext(ServiceContext):
     """The servicer context as code behind the chain sees it; see `shell_aio.GuardedContext`."""
 
-    __slots__ = ("_passage",)
-
-    def __init__(self, passage: Passage, context: Any) -> None:
-        super().__init__(passage.call, passage.said, context)
-        self._passage = passage
+    __slots__ = ()
+    _way: Passage
 
     def details(self) -> bytes:
         """The words set so far, in UTF-8, as grpc.server gives them."""
-        return str(self._said.details or "").encode("utf-8", "replace")
+        return str(self._way.said.details or "").encode("utf-8", "replace")
 
     def abort(self, code: Any, details: str | None = "") -> None:
         """End the call with *code*."""
-        self._passage.stopped = self._said.aborted(code, details, ())
+        self._way.stopped = self._said().aborted(code, details, ())
         raise _Aborted
 
     def abort_with_status(self, status: Any) -> None:
         """End the call with a `grpc.Status`."""
-        self._passage.stopped = self._said.aborted(status.code, status.details, status.trailing_metadata)
+        self._way.stopped = self._said().aborted(status.code, status.details, status.trailing_metadata)
         raise _Aborted
 
 
@@ -66,12 +63,12 @@ class Passage:
     def __init__(self, chain: Chain, call: Call, target: Target | None) -> None:
         self._chain = chain
         self._target = target
-        self._context: Any = None
+        self.context: Any = None
         self._messages: Iterator[bytes] = iter(())
         self._ended = threading.Event()
         self.response_streaming = target is not None and target.gives_stream
         self.call = call
-        self.said = Said()
+        self.said: Said = NOTHING_SAID
         self.stopped: Refusal | None = None
 
     def __del__(self) -> None:
@@ -113,7 +110,7 @@ class Passage:
     def _enter(self, messages: Iterator[bytes], context: Any) -> Target:
         """Admit the call; only then is there a method to run."""
         call = self.call
-        self._context, self._messages = context, messages
+        self.context, self._messages = context, messages
         remaining = context.time_remaining()
         call.remaining = None if remaining is None or remaining > NO_DEADLINE else remaining
         if not context.add_callback(self._ended.set):  # it ended while it waited for a thread
@@ -121,7 +118,6 @@ class Passage:
             raise Refusal("CANCELLED")
         call.peer = context.peer()
         call.auth = context.auth_context()
-        renew(call)
         self._chain.admit(call)
         if self._target is None:
             raise Refusal("METHOD_UNKNOWN")
@@ -131,15 +127,17 @@ class Passage:
     def _end(self, refusal: Refusal | None) -> None:
         refusal = self._left() or refusal
         self._chain.settle(self.call, refusal)
-        self._context.set_trailing_metadata(trailers(self.call, refusal, self.said.trailing))
+        if (strict := self._chain.strict) is not None:
+            refusal = strict.wait(self.call) or refusal
+        self.context.set_trailing_metadata(trailers(self.call, refusal, self.said.trailing))
         if refusal is not None:
-            self._context.abort(refusal.code, refusal.words)
+            self.context.abort(refusal.code, refusal.words)
 
     def _left(self) -> Refusal | None:
         """Why grpc ended the call before we did, if it has."""
         if not self._ended.is_set():
             return None
-        if late(self.call.remaining, self._context.time_remaining()):
+        if late(self.call.remaining, self.context.time_remaining()):
             return Refusal("DEADLINE_EXCEEDED")
         return self.stopped if self.stopped and self.stopped.reason == "TOO_LARGE" else Refusal("CANCELLED")
 
@@ -157,7 +155,7 @@ class Passage:
     def _behave(self, target: Target) -> Any:
         """Run the service's function; whatever it raises becomes a refusal in fixed words."""
         request = self._requests() if target.takes_stream else self._only_request()
-        return self._model(target.behave, request, GuardedContext(self, self._context))
+        return self._model(target.behave, request, GuardedContext(self))
 
     def _model(self, step: Callable[..., Any], *given: Any) -> Any:
         """One step of the service's own code."""
@@ -181,21 +179,32 @@ class Passage:
                 except StopIteration:
                     return
                 self._go_on()
-                renew(self.call)
-                yield render(target, self.call, self._chain.release(self.call, response))
+                self._chain.again(self.call, incoming=False)
+                raw = render(target, self.call, self._chain.release(self.call, response))
+                if self.call.responses == 1:
+                    self._begin_answer()
+                yield raw
         finally:
             if close := getattr(responses, "close", None):
                 close()
+
+    def _begin_answer(self) -> None:
+        """See that the stream is on record before its first message leaves, where the ledger is strict."""
+        if (strict := self._chain.strict) is not None:
+            strict.begin(self.call)
+            self.stopped = strict.wait(self.call)
+            self._go_on()
 
     def _next_request(self) -> Any:
         """The next request message, parsed and inspected. StopIteration when there is none."""
         target, call = self._go_on(), self.call
         raw = next(self._messages)
-        if call.requests:
-            renew(call)
         try:
+            if call.requests:
+                self._chain.again(call, incoming=True)
             message = parse(target, call, raw)
             self._chain.inspect(call, message)
+            call.raw = b""
         except Exception as error:
             self.stopped = verdict(error, call)
             raise self.stopped from None

@@ -6,7 +6,7 @@ import hashlib
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from guardhouse.interceptors.bounded import Bounded
 from guardhouse.interceptors.call import Call, Principal
@@ -122,14 +122,9 @@ class Tokens(Guard):
         check(known, call.wall)
         call.principal = known
 
-    def inspect(self, call: Call, request: Any) -> None:
+    def again(self, call: Call, incoming: bool) -> None:
         """A token that has expired or was revoked ends an open stream."""
         check(call.principal, call.wall)
-
-    def release(self, call: Call, response: Any) -> Any:
-        """The same for what the server sends."""
-        check(call.principal, call.wall)
-        return response
 
     def _prove(self, token: str, call: Call, thumbprint: bytes) -> Bearer:
         if token.startswith(PREFIX):

@@ -16,6 +16,7 @@ from guardhouse.interceptors.chain import Guard, Stage
 from guardhouse.interceptors.refusal import Refusal
 
 from .datatypes import DATATYPES, Datatype
+from .heads import Heads
 from .names import check_model, check_parameters, is_mark, is_tensor_name
 from .packed import numbers
 
@@ -107,11 +108,16 @@ class Validation(Guard):
 
     def __init__(self, checks: Mapping[str, Check] = CHECKS) -> None:
         self._checks = dict(checks)
+        self._heads = Heads()
 
     def inspect(self, call: Call, request: Any) -> None:
         """Refuse a malformed *request*; each message of a stream is one."""
         check = self._checks.get(call.method)
-        if check is not None:
+        if check is check_request:
+            if not self._heads.known(call.raw):
+                check_request(request)
+                self._heads.keep(call.raw, request)
+        elif check is not None:
             check(request)
 
 

@@ -23,7 +23,8 @@ COMMANDS: Final = {
     "infer": "Ask a model, with the profile that init made.",
     "whoami": "Say who the server thinks you are, and what is left to you.",
     "stubs": "Write client stubs, or the .proto files they come from.",
-    "audit": "Verify or read the ledger.",
+    "audit": "Verify, read or search the ledger.",
+    "top": "Watch who asks what, what is refused, and what it costs.",
     "traces": "Receive and show traces while developing.",
     "completion": "Print the completion script of a shell.",
 }

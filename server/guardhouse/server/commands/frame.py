@@ -12,6 +12,7 @@ from click.shell_completion import CompletionItem
 # What an absent package means: the extra that brings it.
 EXTRAS: Final = {
     "cryptography": "server",
+    "duckdb": "audit",
     "grpc_health": "server",
     "grpc_reflection": "server",
     "joserfc": "server",
@@ -26,6 +27,7 @@ EXTRAS: Final = {
 # Errors whose text was written for the person at the terminal.
 OWN: Final = (
     ("guardhouse.clients.errors", "ConfigurationError"),
+    ("guardhouse.interceptors.capture.store", "CaptureError"),
     ("guardhouse.interceptors.documents", "ConfigError"),
     ("guardhouse.interceptors.tokens.keys", "KeyStoreError"),
     ("guardhouse.interceptors.ledger.file", "LedgerError"),

@@ -15,11 +15,13 @@ import click
 import uvloop
 
 from guardhouse.interceptors.ledger import LedgerError
+from guardhouse.interceptors.record.collector import TracingError
 from guardhouse.server.app import PortInUse, serve
 from guardhouse.server.assembly import Parts, assembled
 from guardhouse.server.config import Config, check_files, load
 from guardhouse.server.models import ModelLoadError
 from guardhouse.server.report import report
+from guardhouse.server.scheduling import run_in_batches
 from guardhouse.server.transport import unsafe_grpcio
 
 PATIENCE = 1.0  # seconds for the threads of models, once everything is closed
@@ -42,10 +44,11 @@ def command(config: Path, overrides: tuple[str, ...], as_json: bool) -> None:
         click.echo(f"guardhouse: warning: {warning}", err=True)
     settings = load(config, overrides)
     check_files(settings)
+    run_in_batches()
     try:
         with assembled(settings) as parts:
             uvloop.run(serve(settings, parts, lambda address: _announce(settings, parts, address, as_json)))
-    except (PortInUse, ModelLoadError, LedgerError) as error:
+    except (PortInUse, ModelLoadError, LedgerError, TracingError) as error:
         raise click.ClickException(str(error)) from error
     click.echo("stopped; every call is on the ledger", err=True)
     _leave()

@@ -1,31 +1,24 @@
 """`guardhouse traces`: see the traces of a server under development, with nothing else installed."""
 
-import json
 import os
-import shutil
 import signal
 import sqlite3
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import click
 
 from guardhouse.server.commands.options import USUAL_PLACES
 from guardhouse.server.traces.follow import Watcher
-from guardhouse.server.traces.listen import DEFAULT_LISTEN, ListenError, parse_listen, probe
-from guardhouse.server.traces.spans import Span, to_document
+from guardhouse.server.traces.listen import DEFAULT_LISTEN, ListenError, after, parse_listen, probe
+from guardhouse.server.traces.printing import MOST_DRAWN, Show, show_json, show_stored, show_text
 from guardhouse.server.traces.store import EmptyStoreError, Store, StoreError, default_path
-from guardhouse.server.traces.text import Look
-from guardhouse.server.traces.waterfall import render
 
 STORE = "traces.db"
 TICK = 0.25  # seconds between two looks at the store
-MOST_PER_TICK = 200  # waterfalls; a terminal shows no more in that time, and the receiver needs the processor
 
-Show = Callable[[list[Span]], None]
 Stopped = Callable[[], bool]
 
 
@@ -45,23 +38,29 @@ Stopped = Callable[[], bool]
     " guardhouse/traces.db in $XDG_STATE_HOME or ~/.local/state]",
 )
 @click.option(
-    "--listen", default=DEFAULT_LISTEN, show_default=True, help="Loopback address to receive OTLP/gRPC on."
+    "--listen",
+    default=DEFAULT_LISTEN,
+    show_default=True,
+    help="Loopback address to receive OTLP/gRPC on; OTLP/HTTP is received on the port after it.",
 )
 @click.option("--quiet", is_flag=True, help="With --follow: receive, but print no traces.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object per trace and line.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="One JSON object per trace and line; late spans come in another."
+)
 def command(
     trace_id: str | None, follow: bool, last: int, path: Path | None, listen: str, quiet: bool, as_json: bool
 ) -> None:
     """Print the last traces that were received, or the one whose id begins with TRACE_ID_PREFIX.
 
-    With --follow this is the receiver: point a server's tracing endpoint at http://127.0.0.1:4317.
+    With --follow this is the receiver: point a server's tracing endpoint at http://127.0.0.1:4317. A trace is
+    printed when it stops growing; spans that come later are printed by themselves, in their places.
     """
     path = path or usual_store()
     try:
         if follow:
             _follow(path, listen, trace_id, quiet, as_json)
         else:
-            _print_stored(path, trace_id, last, _shower(as_json))
+            _print_stored(path, trace_id, last, as_json)
     except (ListenError, StoreError, sqlite3.Error) as error:
         raise click.ClickException(str(error)) from error
 
@@ -72,22 +71,22 @@ def usual_store() -> Path:
     return next(filter(Path.is_file, here), default_path(os.environ))
 
 
-def _print_stored(path: Path, prefix: str | None, last: int, show: Show) -> None:
+def _print_stored(path: Path, prefix: str | None, last: int, as_json: bool) -> None:
     with Store.reading(path) as store:
         if not store.last_seq():
             raise EmptyStoreError(path)
         traces = [store.trace(prefix)] if prefix else store.recent(last)
     if prefix and not traces[0]:
         raise StoreError(f"no trace begins with {prefix}: `guardhouse traces` lists the last ones")
-    for spans in traces:
-        show(spans)
+    show_stored(traces, as_json, None if prefix else MOST_DRAWN)
 
 
 def _follow(path: Path, listen: str, prefix: str | None, quiet: bool, as_json: bool) -> None:
     """Receive at *listen*; where the port is taken, only watch the store that its holder may be filling."""
-    show = None if quiet else _shower(as_json)
+    show = None if quiet else show_json if as_json else show_text
     with _until_signal() as stopped:
         try:
+            after(listen)  # there is a next port
             probe(*parse_listen(listen))  # before a store is made that nobody would fill
         except ListenError as error:
             if show is None or not error.in_use:
@@ -105,64 +104,47 @@ def _follow_another(path: Path, prefix: str | None, show: Show, stopped: Stopped
     with store:
         watcher = Watcher(store, prefix)
         click.echo(f"{busy}; for now only following the store {path}", err=True)
-        _watch(watcher, stopped, show)
-        _print_some(watcher.rest(), show)
+        _watch(watcher, store, stopped, show)
+        show(store, watcher.rest())
 
 
 def _receive(
     path: Path, listen: str, prefix: str | None, show: Show | None, stopped: Stopped, as_json: bool
 ) -> None:
-    from guardhouse.server.traces.receiver import receiving  # grpc and protobuf take a while to load
-
     with Store.open(path) as store, Store.reading(path) as beside:
         watcher = Watcher(beside, prefix)
-        with receiving(store, listen, lambda text: click.echo(text, err=True)) as address:
-            click.echo(f"receiving traces on {address}, store {path}", err=as_json)
-            _watch(watcher, stopped, show)
+        with _receivers(store, listen, path, as_json):
+            _watch(watcher, beside, stopped, show)
         if show is not None:  # the Exports that were running at the signal
-            _print_some(watcher.rest(), show)
+            show(beside, watcher.rest())
 
 
-def _watch(watcher: Watcher, stopped: Stopped, show: Show | None) -> None:
+@contextmanager
+def _receivers(store: Store, listen: str, path: Path, as_json: bool) -> Iterator[None]:
+    """Receive by gRPC, and by HTTP where its port is free, and say where."""
+    from guardhouse.server.traces.receiver import receiving  # grpc and protobuf take a while to load
+    from guardhouse.server.traces.receiver_http import receiving_http
+
+    def complain(text: str) -> None:
+        click.echo(text, err=True)
+
+    beside = after(listen)
+    with receiving(store, listen, complain) as address, ExitStack() as stack:
+        click.echo(f"receiving traces on {address}, store {path}", err=as_json)
+        try:
+            http = stack.enter_context(receiving_http(store, beside, complain))
+            click.echo(f"receiving OTLP/HTTP on http://{http}", err=as_json)
+        except ListenError as error:
+            complain(f"no OTLP/HTTP: {error}")
+        yield
+
+
+def _watch(watcher: Watcher, store: Store, stopped: Stopped, show: Show | None) -> None:
     """Until told to stop, show what comes to rest; without *show* only wait."""
     while not stopped():
         time.sleep(TICK)
         if show is not None:
-            _print_some(watcher.look(), show)
-
-
-def _print_some(traces: Sequence[list[Span]], show: Show) -> None:
-    """Show *traces*; of a flood only as much as a terminal can take, and say so."""
-    most = len(traces) if show is _show_json else MOST_PER_TICK
-    for spans in traces[:most]:
-        show(spans)
-    if len(traces) > most:
-        left = len(traces) - most
-        click.echo(
-            f"{left} more traces arrived at once: `guardhouse traces --last {left}` shows them\n", err=True
-        )
-
-
-def _shower(as_json: bool) -> Show:
-    return _show_json if as_json else _show_text
-
-
-def _show_json(spans: list[Span]) -> None:
-    click.echo(json.dumps(to_document(spans)))  # ASCII only, so it cannot drive a terminal either
-
-
-def _show_text(spans: list[Span]) -> None:
-    click.echo("\n".join(render(spans, _look())) + "\n")
-
-
-def _look() -> Look:
-    """What the terminal can do, asked each time: its window may have changed."""
-    encoding = (sys.stdout.encoding or "ascii").lower().replace("-", "")
-    return Look(
-        width=shutil.get_terminal_size((100, 24)).columns,
-        colour=sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb",
-        ascii_only=not encoding.startswith("utf"),
-    )
+            show(store, watcher.look())
 
 
 @contextmanager

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextvars
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from typing import Any, ParamSpec, Protocol, TypeVar
 
 import numpy as np
 
+from guardhouse.interceptors.call import CURRENT
 from guardhouse.interceptors.validation.datatypes import DATATYPES
 from guardhouse.interceptors.validation.signature import Declared, Signature, Tensor
 
@@ -98,8 +100,11 @@ def model(inputs: Declared, outputs: Declared) -> Callable[[T], T]:
 async def beside(executor: Executor, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
     """Run a blocking *function* in *executor*, with the context variables of the caller."""
     context = contextvars.copy_context()
+    call, asked = CURRENT.get(None), time.monotonic_ns()
 
     def run() -> T:
+        if call is not None:
+            call.queue_ns += time.monotonic_ns() - asked
         try:
             return context.run(function, *args, **kwargs)
         except _UNCARRIABLE as error:

@@ -1,46 +1,70 @@
 """Which traces are ready to be shown, while spans keep arriving."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
-from guardhouse.server.traces.spans import Span
-from guardhouse.server.traces.store import Store, parse_prefix
+from guardhouse.server.traces.store import Arrival, Store, parse_prefix
+
+PATIENCE = 20  # looks that a trace which grows, or lacks a parent, is waited for
+MOST_WAITING = 10_000  # traces; before there are more, the oldest are shown as they are
 
 
-def settled(pending: Sequence[str], fresh: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The traces to show now, and those to wait for: a trace is shown when a look brought nothing new of it.
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A trace that is not shown yet: what came of it, how many looks ago, and whether it still grows."""
 
-    So the spans of one trace that come in two batches are shown together. A trace that grows again later is
-    shown again, whole.
-    """
-    still = set(fresh)
-    return [trace_id for trace_id in pending if trace_id not in still], list(fresh)
+    arrival: Arrival
+    looks: int = 0
+    grew: bool = True
+
+
+def merge(waiting: Iterable[Waiting], fresh: Iterable[Arrival]) -> list[Waiting]:
+    """Everything that waits after one more look, which found *fresh*; the longest waiting first."""
+    new = {arrival.trace_id: arrival for arrival in fresh}
+    kept = [_older(one, new.pop(one.arrival.trace_id, None)) for one in waiting]
+    return kept + [Waiting(arrival) for arrival in new.values()]
+
+
+def _older(one: Waiting, more: Arrival | None) -> Waiting:
+    arrival = replace(one.arrival, last=more.last) if more else one.arrival
+    return Waiting(arrival, one.looks + 1, grew=more is not None)
+
+
+def ready(one: Waiting, incomplete: bool) -> bool:
+    """Whether to show a trace now: it stopped growing and lacks no parent, or was waited for long enough."""
+    return one.looks >= PATIENCE or not (one.grew or incomplete)
 
 
 class Watcher:
     """Follows a store from where it stands now; only traces whose id begins with *prefix*, if given.
 
+    Each span is part of one arrival only: a trace that was shown and grows again gives another arrival.
     Raises `StoreError` for a prefix that is none.
     """
 
     def __init__(self, store: Store, prefix: str | None = None) -> None:
         self._store, self._prefix = store, parse_prefix(prefix) if prefix else ""
         self._seq = store.last_seq()
-        self._pending: list[str] = []
+        self._waiting: list[Waiting] = []
 
-    def look(self) -> list[list[Span]]:
+    def look(self) -> list[Arrival]:
         """The traces that came to rest since the last look."""
-        ready, self._pending = settled(self._pending, self._fresh())
-        return self._load(ready)
+        waiting = merge(self._waiting, self._fresh())
+        over = max(0, len(waiting) - MOST_WAITING)
+        shown = waiting[:over] + [one for one in waiting[over:] if self._ready(one)]
+        gone = {one.arrival.trace_id for one in shown}
+        self._waiting = [one for one in waiting if one.arrival.trace_id not in gone]
+        return [one.arrival for one in shown]
 
-    def rest(self) -> list[list[Span]]:
+    def rest(self) -> list[Arrival]:
         """Whatever was not shown yet, at the end."""
-        ready = list(dict.fromkeys([*self._pending, *self._fresh()]))
-        self._pending = []
-        return self._load(ready)
+        waiting, self._waiting = merge(self._waiting, self._fresh()), []
+        return [one.arrival for one in waiting]
 
-    def _fresh(self) -> list[str]:
-        self._seq, trace_ids = self._store.since(self._seq)
-        return [trace_id for trace_id in trace_ids if trace_id.startswith(self._prefix)]
+    def _ready(self, one: Waiting) -> bool:
+        return ready(one, not one.grew and self._store.waits(one.arrival.trace_id))
 
-    def _load(self, trace_ids: Sequence[str]) -> list[list[Span]]:
-        return [spans for trace_id in trace_ids if (spans := self._store.trace(trace_id))]
+    def _fresh(self) -> Sequence[Arrival]:
+        arrivals = self._store.since(self._seq)
+        self._seq = max((arrival.last for arrival in arrivals), default=self._seq)
+        return [arrival for arrival in arrivals if arrival.trace_id.startswith(self._prefix)]

@@ -4,11 +4,24 @@ from collections.abc import Iterator
 from typing import Any
 
 from guardhouse.server.traces.spans import STATUSES, Span
-from guardhouse.server.traces.text import Look, cells, fit, fit_end, printable
+from guardhouse.server.traces.text import Look, cells, duration, fit, fit_end, printable
+from guardhouse.server.traces.tree import Node
 
 ERROR = STATUSES.index("ERROR")
 LEAST_PRINCIPAL = 12  # columns; what follows the principal is cut before it gets shorter than this
 MOST_LINKS = 4  # shown per span
+MOST_MORE = 8  # attributes of ours shown per span, besides those that have a place of their own
+MOST_TEXT = 1000  # characters of anything that others wrote: no line is longer
+NOTABLE = 1_000_000  # nanoseconds by which clocks may disagree without a note
+# What has its place in the waterfall, or says little at a glance; --json has all.
+PLACED = frozenset(
+    f"guardhouse.{name}"
+    for name in (
+        *("decision", "reason", "rule", "principal", "proofs", "model", "model.version"),
+        *("chain_us", "queue_us", "model_us"),
+        *("request.bytes", "response.bytes", "request.messages", "response.messages"),
+    )
+)
 MARKS = {"refused": ("✗ ", "x "), "error": ("! ", "! ")}  # at the start of a line, in Unicode and in ASCII
 
 
@@ -37,11 +50,31 @@ def headline(span: Span, width: int, look: Look) -> str:
     return fit(f"{before}  {fit_end(principal, room, more)}  {after}", width, more)
 
 
-def notes(span: Span, look: Look) -> Iterator[str]:
-    """What deserves a line of its own under a span: why it was decided so, and linked traces. No colour."""
+def notes(node: Node, look: Look) -> Iterator[str]:
+    """What deserves a line of its own under a span: why it was decided so, and what is odd. No colour."""
+    span = node.span
     reason, rule = _said(span, "guardhouse.reason", look), _said(span, "guardhouse.rule", look)
     if reason or rule:
         yield ", ".join(filter(None, (reason, rule and f"rule {rule}")))
+    if more := ", ".join(_more(span, look)):
+        yield more
+    yield from _links(span, look)
+    if span.parent_id and not node.parent:
+        yield f"without its parent {_text(span.parent_id, look)}"
+    behind = node.shift - (node.parent.shift if node.parent else 0)
+    if abs(behind) >= NOTABLE:
+        length = duration(abs(behind)).replace("µ", look.symbol("µ", "u"))
+        yield f"its clock is {length} {'behind' if behind > 0 else 'ahead'}: drawn at its parent's start"
+
+
+def _more(span: Span, look: Look) -> list[str]:
+    """Every other attribute of ours, as `units 64`: so a new one is seen without a new viewer."""
+    names = sorted(key for key in span.attributes if key.startswith("guardhouse.") and key not in PLACED)
+    named = [(_text(name.removeprefix("guardhouse."), look), _said(span, name, look)) for name in names]
+    return [f"{name} {said}" for name, said in named[:MOST_MORE]]
+
+
+def _links(span: Span, look: Look) -> Iterator[str]:
     whose = "caller's trace" if "guardhouse.decision" in span.attributes else "linked trace"
     for link in span.links[:MOST_LINKS]:
         yield f"{whose} {_text(link.get('trace_id'), look)}"
@@ -72,4 +105,4 @@ def _said(span: Span, key: str, look: Look) -> str:
 
 def _text(value: Any, look: Look) -> str:
     """A value for the terminal; nothing for one that is not there."""
-    return "" if value is None else printable(str(value), look.ascii_only)
+    return "" if value is None else printable(str(value)[:MOST_TEXT], look.ascii_only)

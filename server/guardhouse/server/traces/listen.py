@@ -40,6 +40,14 @@ def join(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+def after(address: str) -> str:
+    """The address of the next port, where OTLP/HTTP is received: 4318 after 4317. After 0 it is 0: any."""
+    host, port = parse_listen(address)
+    if port == 65535:
+        raise ListenError("--listen wants a port below 65535: the next one receives OTLP/HTTP")
+    return join(host, port + 1 if port else 0)
+
+
 def busy(port: int) -> ListenError:
     """The error for a port that is held by somebody else."""
     return ListenError(f"port {port} is in use by another program: choose another with --listen", in_use=True)

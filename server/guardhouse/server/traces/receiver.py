@@ -19,12 +19,14 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 
 from guardhouse.server.traces.listen import busy, join, parse_listen, probe
-from guardhouse.server.traces.otlp import Intake, read_request
+from guardhouse.server.traces.otlp import read_request
 from guardhouse.server.traces.store import Store
 
 SERVICE = "opentelemetry.proto.collector.trace.v1.TraceService"
 MAX_MESSAGE = 16 * 1024 * 1024
 THREADS = 8  # one writes; the others wait, so that a half-open call does not stop the rest
+NOT_OTLP = "not an ExportTraceServiceRequest"
+CANNOT_WRITE = "the store of traces cannot be written now"
 GRACE = 2.0  # seconds that running Exports get at the end
 OPTIONS = (
     ("grpc.max_receive_message_length", MAX_MESSAGE),
@@ -54,30 +56,36 @@ def receiving(store: Store, listen: str, complain: Callable[[str], None]) -> Ite
             server.stop(GRACE).wait()
 
 
+def accept(message: bytes, store: Store, complain: Callable[[str], None]) -> ExportTraceServiceResponse:
+    """Store what an Export request holds, and answer it.
+
+    Full success leaves `partial_success` unset, as OTLP wants it. Raises `DecodeError`, or `sqlite3.Error`
+    after *complain* had a line.
+    """
+    intake = read_request(ExportTraceServiceRequest.FromString(message))
+    try:
+        store.add(intake.spans)
+    except sqlite3.Error as error:
+        complain(f"{len(intake.spans)} spans were not stored: {error}")
+        raise
+    if not intake.rejected:
+        return ExportTraceServiceResponse()
+    lost = ExportTracePartialSuccess(rejected_spans=intake.rejected, error_message=intake.message)
+    return ExportTraceServiceResponse(partial_success=lost)
+
+
 def _handlers(store: Store, complain: Callable[[str], None]) -> grpc.GenericRpcHandler:
     def export(message: bytes, context: grpc.ServicerContext) -> Any:
         try:  # parsed here, since gRPC would answer bad bytes with INTERNAL and print a traceback
-            intake = read_request(ExportTraceServiceRequest.FromString(message))
+            return accept(message, store, complain)
         except DecodeError:
-            context.abort(grpc.StatusCode.INVALID_ARGUMENT, "not an ExportTraceServiceRequest")
-        try:
-            store.add(intake.spans)
-        except sqlite3.Error as error:
-            complain(f"{len(intake.spans)} spans were not stored: {error}")
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, NOT_OTLP)
+        except sqlite3.Error:
             # OTLP: UNAVAILABLE asks the sender to try again; what was kept already is not kept twice.
-            context.abort(grpc.StatusCode.UNAVAILABLE, "the store of traces cannot be written now")
-        return _answer(intake)
+            context.abort(grpc.StatusCode.UNAVAILABLE, CANNOT_WRITE)
 
     method: grpc.RpcMethodHandler[bytes, ExportTraceServiceResponse] = grpc.unary_unary_rpc_method_handler(
         export,
         response_serializer=ExportTraceServiceResponse.SerializeToString,
     )
     return grpc.method_handlers_generic_handler(SERVICE, {"Export": method})
-
-
-def _answer(intake: Intake) -> ExportTraceServiceResponse:
-    """Full success leaves `partial_success` unset, as OTLP wants it."""
-    if not intake.rejected:
-        return ExportTraceServiceResponse()
-    lost = ExportTracePartialSuccess(rejected_spans=intake.rejected, error_message=intake.message)
-    return ExportTraceServiceResponse(partial_success=lost)

@@ -6,10 +6,11 @@ import struct
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from guardhouse.server.traces.spans import COLUMNS, Span, from_row, to_row
+from guardhouse.server.traces.spans import COLUMNS, KINDS, Span, from_row, to_row
 
 KEEP = 200_000  # spans; some 200 MB of ours
 FORMAT = 1
@@ -37,7 +38,21 @@ INSERT = (
     " ON CONFLICT (trace_id, span_id) DO NOTHING"
 )
 PRUNE = "DELETE FROM spans WHERE seq <= (SELECT max(seq) FROM spans) - ?"
-ONE_TRACE = f"SELECT {FIELDS} FROM spans WHERE trace_id = ? ORDER BY seq"  # noqa: S608 - our own names
+# The newest of a part of a trace, by the index; the caller turns them around.
+PART = (
+    f"SELECT {FIELDS} FROM spans WHERE trace_id = ? AND seq BETWEEN ? AND ?"  # noqa: S608 - our own names
+    " ORDER BY seq DESC LIMIT ?"
+)
+ARRIVED = "SELECT trace_id, min(seq), max(seq) FROM spans WHERE seq > ? GROUP BY trace_id ORDER BY min(seq)"
+# A parent that ought to come: those of servers and consumers are another process's, and may go elsewhere.
+WAITING = f"""
+SELECT EXISTS (SELECT 1 FROM spans AS child WHERE trace_id = ?1 AND parent_id <> ''
+AND kind NOT IN ({KINDS.index("SERVER")}, {KINDS.index("CONSUMER")})
+AND NOT EXISTS (SELECT 1 FROM spans WHERE trace_id = ?1 AND span_id = child.parent_id))
+"""  # noqa: S608 - our own names
+COUNT = "SELECT count(*) FROM spans WHERE trace_id = ? AND seq BETWEEN ? AND ?"
+LAST_SEQ = 2**63 - 1
+NO_LIMIT = -1  # SQLite's word for it
 # Hex digits sort below "g", so this is every id that begins with the prefix, by the index.
 BY_PREFIX = "SELECT DISTINCT trace_id FROM spans WHERE trace_id >= ?1 AND trace_id < ?1 || 'g' LIMIT 2"
 
@@ -51,6 +66,15 @@ class EmptyStoreError(StoreError):
 
     def __init__(self, path: Path) -> None:
         super().__init__(f"no traces in {path} yet: start the receiver with `guardhouse traces --follow`")
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """What came of one trace: its spans that the store numbered from *first* to *last*."""
+
+    trace_id: str
+    first: int
+    last: int
 
 
 def default_path(environment: dict[str, str] | os._Environ[str]) -> Path:
@@ -133,13 +157,15 @@ class Store:
         with self._lock:
             return int(self._connection.execute("SELECT coalesce(max(seq), 0) FROM spans").fetchone()[0])
 
-    def since(self, seq: int) -> tuple[int, list[str]]:
-        """The last number, and the ids of the traces that got spans after *seq*, in order of arrival."""
+    def since(self, seq: int) -> list[Arrival]:
+        """What came after the span number *seq*, in order of arrival."""
         with self._lock:
-            rows = self._connection.execute(
-                "SELECT seq, trace_id FROM spans WHERE seq > ? ORDER BY seq", (seq,)
-            ).fetchall()
-        return (rows[-1][0] if rows else seq), list(dict.fromkeys(trace_id for _, trace_id in rows))
+            return [Arrival(*row) for row in self._connection.execute(ARRIVED, (seq,))]
+
+    def waits(self, trace_id: str) -> bool:
+        """Whether a parent that is named in this trace, and should have come, is not here."""
+        with self._lock:
+            return bool(self._connection.execute(WAITING, (trace_id,)).fetchone()[0])
 
     def recent(self, limit: int) -> list[list[Span]]:
         """The *limit* traces that got a span last; the newest is last, as a terminal wants it."""
@@ -149,7 +175,7 @@ class Store:
                 if len(newest) >= limit:
                     break
                 newest.setdefault(trace_id)
-        traces = [self._spans(trace_id) for trace_id in reversed(newest)]
+        traces = [self.part(trace_id) for trace_id in reversed(newest)]
         return [spans for spans in traces if spans]  # pruned meanwhile
 
     def trace(self, prefix: str) -> list[Span]:
@@ -162,11 +188,19 @@ class Store:
             found = self._connection.execute(BY_PREFIX, (prefix,)).fetchall()
         if len(found) > 1:
             raise StoreError(f"more than one trace begins with {prefix}: give more of its id")
-        return self._spans(found[0][0]) if found else []
+        return self.part(found[0][0]) if found else []
 
-    def _spans(self, trace_id: str) -> list[Span]:
+    def part(self, trace_id: str, first: int = 0, last: int = LAST_SEQ, limit: int = NO_LIMIT) -> list[Span]:
+        """The spans of a trace from *first* to *last*, in order of arrival; the newest *limit* of them."""
         with self._lock:
-            return [from_row(row) for row in self._connection.execute(ONE_TRACE, (trace_id,))]
+            rows = self._connection.execute(PART, (trace_id, first, last, limit)).fetchall()
+        return [from_row(row) for row in reversed(rows)]
+
+    def count_part(self, arrival: Arrival) -> int:
+        """How many spans an arrival has, without reading them."""
+        where = (arrival.trace_id, arrival.first, arrival.last)
+        with self._lock:
+            return int(self._connection.execute(COUNT, where).fetchone()[0])
 
 
 @contextmanager

@@ -3,7 +3,16 @@
 import unicodedata
 from dataclasses import dataclass
 
-SGR = {"refused": "1;31", "error": "31", "allowed": "32", "dim": "2", "bold": "1", "part": "36", "bar": "34"}
+SGR = {
+    "refused": "1;31",
+    "error": "31",
+    "allowed": "32",
+    "dim": "2",
+    "bold": "1",
+    "part": "36",
+    "bar": "34",
+    "child": "35",
+}
 UNITS = (
     (86_400_000_000_000, "d"),
     (3_600_000_000_000, "h"),
@@ -23,7 +32,7 @@ class Look:
 
     def paint(self, text: str, style: str) -> str:
         """*text* in the colour of *style* (a key of `SGR`), or as it is."""
-        return f"\x1b[{SGR[style]}m{text}\x1b[0m" if self.colour and style in SGR else text
+        return f"\x1b[{SGR[style]}m{text}\x1b[0m" if self.colour and text and style in SGR else text
 
     def symbol(self, rich: str, plain: str) -> str:
         """*rich*, or *plain* where only ASCII may be used."""
