@@ -154,14 +154,17 @@ def _record(
 ) -> Record:
     """The outermost guard, and behind it where lines, spans and counts go."""
     sinks: list[Sink] = [] if metrics is None else [metrics]
-    book = Ledger(Path(ledger)) if isinstance(ledger, str | Path) else ledger
-    if spans is not None:
-        exporter = exporter_to(spans, service)
+    exporter = None if spans is None else exporter_to(spans, service)
+    if exporter is not None:
         stack.callback(exporter.close)
         stack.callback(install(exporter, resource(service)))
+    # Opened last: where the exporter cannot be made, no ledger is left open; and closed before it.
+    book = Ledger(Path(ledger)) if isinstance(ledger, str | Path) else ledger
+    if exporter is not None:
+        counts = exporter.counts
         sinks.append(Spans(exporter.export, book))
         if metrics is not None:
-            metrics.watch(lambda: state.spans(exporter.counts, REASONS))
+            metrics.watch(lambda: state.spans(counts, REASONS))
     if book is None:
         record = Record(*sinks)
     else:
