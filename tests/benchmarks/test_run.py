@@ -34,7 +34,7 @@ def test_a_row_that_is_none() -> None:
     """A slip in a name costs a line, not a quarter of an hour."""
     done = bench("--rows", "bare,chian")
     assert done.returncode == 1
-    assert done.stderr.startswith("benchmarks: no row chian; there are bare, no-sink, ")
+    assert done.stderr.startswith("benchmarks: no row chian; there are bare, batched, no-sink, ")
 
 
 def test_too_few_calls() -> None:

@@ -286,3 +286,13 @@ def test_the_chains_time_is_neither_the_models_nor_the_queues() -> None:
     found = _attributes(_read(_call(model_ns=1_000_000, queue_ns=500_000)))
 
     assert [found[f"guardhouse.{part}_us"] for part in ("chain", "queue", "model")] == [1000, 500, 1000]
+
+
+def test_a_captured_call_says_where() -> None:
+    """The reference is there, and is no part of what is kept for other calls."""
+    spans = Spans(print)
+    captured = _attributes(_read(_call(capture="2026-11-25T10.jsonl:00cd"), spans))
+    plain = _attributes(_read(_call(), spans))
+
+    assert captured["guardhouse.capture"] == "2026-11-25T10.jsonl:00cd"
+    assert "guardhouse.capture" not in plain

@@ -19,6 +19,7 @@ from .policy.authorization import MethodAuthorization, ModelAuthorization
 from .rate import RateLimit
 from .record import Record, Sink
 from .record.collector import Collector
+from .record.export import Exporter
 from .record.export.tally import REASONS
 from .record.exporting import exporter_to, resource
 from .record.inner import install
@@ -161,10 +162,9 @@ def _record(
     # Opened last: where the exporter cannot be made, no ledger is left open; and closed before it.
     book = Ledger(Path(ledger)) if isinstance(ledger, str | Path) else ledger
     if exporter is not None:
-        counts = exporter.counts
         sinks.append(Spans(exporter.export, book))
         if metrics is not None:
-            metrics.watch(lambda: state.spans(counts, REASONS))
+            _watch(metrics, exporter)
     if book is None:
         record = Record(*sinks)
     else:
@@ -174,6 +174,11 @@ def _record(
             metrics.watch(lambda: state.ledger(book))
     stack.callback(record.flush)
     return record
+
+
+def _watch(metrics: Metrics, exporter: Exporter) -> None:
+    """Have *metrics* ask *exporter* for its counts whenever they are read."""
+    metrics.watch(lambda: state.spans(exporter.counts, REASONS))
 
 
 def _record_in(book: Ledger, sinks: Sequence[Sink]) -> Record:
