@@ -35,7 +35,7 @@ def main() -> None:
         python = str(scratch / "empty" / "bin" / "python")
         client = [name for name in modules if name.replace(".", "/").startswith(CLIENT)]
         check(python, str(wheel), client)
-        check(python, f"{wheel}[demo]", modules)
+        check(python, f"{wheel}[demo,audit]", modules)
     print(f"the wheel is whole: {len(client)} modules of the client, {len(modules)} in all, import")
 
 
