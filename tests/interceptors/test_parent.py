@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import gc
 from collections.abc import Iterator
 from typing import Any
@@ -196,6 +197,11 @@ bindings:
 )
 
 
+def _trace_inside(call: Call) -> int:
+    OurSpan().admit(call)
+    return trace.get_current_span().get_span_context().trace_id
+
+
 @pytest.mark.parametrize(
     ("subject", "sent", "goes_on"),
     [
@@ -212,8 +218,7 @@ def test_whose_trace_goes_on(subject: str, sent: tuple[str, ...], goes_on: bool)
     call = _call()
     call.metadata = tuple(("traceparent", value) for value in sent)
     call.grant = TRUSTING.grant(Principal(subject, subject=subject))
-    OurSpan().admit(call)
-    inside = trace.get_current_span().get_span_context().trace_id
+    inside = contextvars.copy_context().run(_trace_inside, call)
     Chain().settle(call, None)
     Spans(lambda raw, _count: spans.append(raw)).take([call])
     (span,) = ScopeSpans.FromString(spans[0]).spans

@@ -64,17 +64,20 @@ class Window:
         self._others = _Track()
 
     def take(self, entry: Mapping[str, Any], now: float) -> None:
-        """Count one entry of the ledger, if it is a call that ended within the window before *now*."""
+        """Count one entry of the ledger, if it is a call that ended in what the rows are about at *now*."""
         ended = _ended(entry)
-        if entry.get("kind") != "query" or ended is None or ended <= now - self._slot * SLOTS:
+        if entry.get("kind") != "query" or ended is None:
             return
         ended = min(ended, now)
+        slot = math.floor(ended / self._slot)
+        if slot < self._first(now):
+            return
         name = _text(entry, self._by)
         track = self._tracks.get(name)
         if track is None:
             self._make_room(now)
             track = self._tracks[name] = _Track()
-        track.slots.setdefault(math.floor(ended / self._slot), Tally()).count(entry)
+        track.slots.setdefault(slot, Tally()).count(entry)
         track.last_seen = max(track.last_seen, ended)
         track.latest = _latest(entry, self._by)
         track.why = _text(entry, "reason") or track.why
