@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Generic, TypeVar
 
 K = TypeVar("K")
@@ -11,7 +12,8 @@ V = TypeVar("V")
 class Bounded(Generic[K, V]):
     """First in, first out. Only for what can be worked out again: caches, never limits.
 
-    Safe to share between threads: each step is one dictionary operation.
+    Safe to share between threads: what is read is one dictionary operation, and what makes room tries again
+    where another thread made some at the same moment.
     """
 
     __slots__ = ("_items", "_size", "get")
@@ -24,8 +26,9 @@ class Bounded(Generic[K, V]):
     def put(self, key: K, value: V) -> None:
         """Keep *value*; drop the oldest entry if there are now more than the size."""
         self._items[key] = value
-        if len(self._items) > self._size:
-            self._items.pop(next(iter(self._items), key), None)
+        while len(self._items) > self._size:
+            with suppress(RuntimeError):  # another thread came between `iter` and `next`
+                self._items.pop(next(iter(self._items), key), None)
 
     def discard(self, key: K) -> None:
         """Forget *key*, if it is there."""
