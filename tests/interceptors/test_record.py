@@ -14,6 +14,8 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ScopeSpans
 
 from guardhouse.interceptors import Call, Chain, Guard, Principal, Refusal, Stage
 from guardhouse.interceptors.ledger.chain import encode
+from guardhouse.interceptors.policy.grants import Grant
+from guardhouse.interceptors.policy.rules import Role
 from guardhouse.interceptors.record import Record
 from guardhouse.interceptors.record.lines import Lines, entry
 from guardhouse.interceptors.record.spans import Spans
@@ -99,6 +101,17 @@ def test_a_line_from_kept_parts_says_the_same(
         body = lines.body(call)
         assert body.isascii()
         assert json.loads(body) == json.loads(encode(entry(call)))
+
+
+def test_a_line_tells_the_roles_that_were_held() -> None:
+    """Also where the same caller held others a call before: a guard of somebody's own may grant by the hour."""
+    pages, roles = Pages(), ("day", "night")
+    calls = [_settled(), _settled()]
+    for call, role in zip(calls, roles, strict=True):
+        call.principal, call.grant = calls[0].principal, Grant([Role(role)])
+    Lines(pages).take(calls)
+
+    assert [line["roles"] for line in pages.lines] == [["day"], ["night"]]
 
 
 def test_a_line_of_a_refused_call() -> None:

@@ -270,6 +270,18 @@ def test_it_is_what_the_sdk_would_send(
     assert _read(call) == _by_the_sdk(call, call.opened_ns + 2_500_000)
 
 
+def test_one_reason_of_two_guards() -> None:
+    """The guard that is told is the one that refused, also where another gave the same reason before."""
+    writer, told = Spans(print), []
+    for guard in ("validation", "", "screening"):
+        call = _call(Code.INVALID_ARGUMENT, "TENSOR_SHAPE")
+        assert call.refusal is not None
+        call.refusal.guard = guard
+        told.append(_attributes(_read(call, writer)).get("guardhouse.guard", ""))
+
+    assert told == ["validation", "", "screening"]
+
+
 def test_the_ledgers_head_goes_along_with_the_last_span_of_a_batch() -> None:
     """Whoever keeps the trace can tell what the ledger had on disk at that moment."""
     batches: list[bytes] = []

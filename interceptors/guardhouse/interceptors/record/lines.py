@@ -46,7 +46,7 @@ class Lines:
         """The ledger's entry for a settled *call*, encoded."""
         if call.refusal is not None or call.capture:
             return encode(entry(call))
-        key = (call.method, call.principal, call.model, call.version, call.rule, call.peer)
+        key = (call.method, call.principal, call.grant, call.model, call.version, call.rule, call.peer)
         shared = self._kept.get(key)
         if shared is None:
             shared = _shared(call)

@@ -116,7 +116,8 @@ class Spans:
         reason = refusal.reason if refusal else ""
         if not call.known or call.capture:  # as many paths as strangers care to invent, each kilobytes long
             return _common(call, reason)
-        key = (call.method, call.principal, call.model, call.version, call.rule, call.status, reason)
+        guard = refusal.guard if refusal else ""  # several guards may give one reason
+        key = (call.method, call.principal, call.model, call.version, call.rule, call.status, reason, guard)
         kept = self._kept.get(key)
         if kept is None:
             kept = _common(call, reason)
