@@ -218,6 +218,16 @@ def test_a_sentence_fits(text: str) -> None:
     assert text.encode("utf-8", "replace").decode().startswith(cut)
 
 
+def test_a_settled_call_holds_no_message_and_no_credential() -> None:
+    """It may lie for a while before it is recorded: a message that was refused is not kept for as long."""
+    chain = Chain()
+    call = chain.open("/a.B/c", (("authorization", "Bearer x"), ("traceparent", "t")), known=True)
+    call.raw, call.auth = b"message", {"x509_pem_cert": [b"pem"]}
+    chain.settle(call, Refusal("TENSOR_SHAPE"))
+
+    assert (call.raw, dict(call.auth), call.metadata) == (b"", {}, (("traceparent", "t"),))
+
+
 def test_a_call_that_is_cut_off_in_the_model_has_sane_times():
     """Settled while the model still runs, a call has spent there the time until now, not less than none."""
     chain = Chain()

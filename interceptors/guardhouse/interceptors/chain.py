@@ -191,7 +191,8 @@ class Chain:
                 settle(call)
             except Exception:
                 LOG.exception("a guard failed to settle call %016x", call.span_id)
-        call.auth, call.metadata = NOTHING_KNOWN, tuple(kv for kv in call.metadata if kv[0] == "traceparent")
+        call.raw, call.auth = b"", NOTHING_KNOWN  # a record may lie for a while: it holds no message
+        call.metadata = tuple(kv for kv in call.metadata if kv[0] == "traceparent")
 
     def end(self) -> None:
         """Settle every call that is under way, and admit no other: whatever comes yet, this is their record.
