@@ -14,9 +14,10 @@ import pytest
 from grpc import StatusCode as Code
 
 from guardhouse.interceptors import Chain, Ledger
+from guardhouse.interceptors.record import strict
 from guardhouse.interceptors.record.strict import StrictRecord
 
-from .serving import COLOURS, SHAPES, serving
+from .serving import COLOURS, SHAPES, handler, serving
 
 
 class Disk:
@@ -130,6 +131,96 @@ async def test_an_answer_whose_line_fails_is_held_back(
     assert again.code == Code.OK
     first = _lines(tmp_path, "query")[0]
     assert first["call"] in {line["call"] for line in _lines(tmp_path, "withheld")}
+
+
+async def _at_once(context: Any) -> None:
+    await asyncio.gather(context.write(b"one"), context.write(b"two"), return_exceptions=True)
+
+
+async def _in_haste(context: Any) -> None:
+    try:
+        await asyncio.wait_for(context.write(b"one"), 0.01)
+    except TimeoutError:
+        await context.write(b"two")
+
+
+@pytest.mark.parametrize("colour", ["aio", "bound"])
+@pytest.mark.parametrize("write", [_at_once, _in_haste])
+async def test_no_other_message_overtakes_the_first(
+    colour: str, write: Any, ledger: Ledger, disk: Disk, tmp_path: Path
+) -> None:
+    """A handler that writes two at once, or gives up the first, sends nothing before the disk is there."""
+    asked = threading.Event()
+
+    async def model(_request: Any, context: Any) -> None:
+        asked.set()
+        await write(context)
+
+    methods = {"unary_stream": handler("unary_stream", model)}
+    async with serving(colour, Chain(StrictRecord(ledger)), methods=methods) as served:
+        disk.free.clear()
+        call = served.start("unary_stream", b"x")
+        first = asyncio.create_task(call.read())
+        await _until(asked.is_set)
+        await asyncio.sleep(0.2)
+
+        assert not first.done()
+
+        disk.free.set()
+
+        assert await first in (b"one", b"two")
+        assert len(_lines(tmp_path, "stream")) == 1
+
+
+@pytest.mark.parametrize("colour", ["aio", "bound"])
+async def test_a_wait_that_is_cut_off_has_an_end(colour: str, ledger: Ledger, tmp_path: Path) -> None:
+    """A model that cancels its own call leaves no caller hanging, and the ledger says what that one got."""
+
+    async def model(_request: Any, _context: Any) -> bytes:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        return b"answer"
+
+    methods = {"unary_unary": handler("unary_unary", model)}
+    async with serving(colour, Chain(StrictRecord(ledger)), methods=methods) as served:
+        outcome = await served.ask("unary_unary", b"x", timeout=8)
+
+    assert (outcome.code, outcome.messages) == (Code.UNAVAILABLE, [])
+    await _until(lambda: _lines(tmp_path, "withheld"))
+
+
+@pytest.mark.parametrize("colour", COLOURS)
+async def test_a_caller_who_left_before_the_line_was_there(
+    colour: str, ledger: Ledger, disk: Disk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The line may say that all went well: another one says that nobody got the answer."""
+    monkeypatch.setattr(strict, "PATIENCE", 0.6)
+    async with serving(colour, Chain(StrictRecord(ledger))) as served:
+        disk.free.clear()
+        outcome = await served.ask("unary_unary", b"x", timeout=0.3)
+        await asyncio.sleep(0.5)  # a thread cannot be told that the caller left: its patience ends
+        disk.free.set()
+        await _until(lambda: _lines(tmp_path, "withheld"))
+
+    assert outcome.code == Code.DEADLINE_EXCEEDED
+    (line,) = _lines(tmp_path, "query")
+    assert {held["call"] for held in _lines(tmp_path, "withheld")} == {line["call"]}
+
+
+@pytest.mark.parametrize("colour", COLOURS)
+@pytest.mark.parametrize("shape", SHAPES)
+async def test_a_disk_that_never_answers_holds_nobody_for_ever(
+    colour: str, shape: str, ledger: Ledger, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who waits is told UNAVAILABLE after a while, though no try to write has failed."""
+    monkeypatch.setattr(strict, "PATIENCE", 0.2)
+    async with serving(colour, Chain(StrictRecord(ledger))) as served:
+        disk.free.clear()
+        outcome = await served.ask(shape, b"x", timeout=8)
+
+    assert (outcome.code, outcome.messages) == (Code.UNAVAILABLE, [])
+    assert outcome.trailer("guardhouse-reason") == "LEDGER_UNAVAILABLE"
 
 
 async def test_calls_share_a_sync(ledger: Ledger, disk: Disk, tmp_path: Path) -> None:

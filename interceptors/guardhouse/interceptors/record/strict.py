@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import suppress
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from guardhouse.interceptors.call import Call
 from guardhouse.interceptors.chain import LOG
@@ -14,6 +15,7 @@ from . import Record, Sink
 from .lines import Lines, beginning, withheld
 
 NEVER = -1  # the number of a line that the ledger has not taken
+PATIENCE: Final = 5.0  # seconds an answer waits for its line: threads that wait serve nobody else
 
 
 class StrictRecord(Record):
@@ -52,18 +54,19 @@ class StrictRecord(Record):
     async def landed(self, call: Call) -> Refusal | None:
         """Return once the line of *call* is on disk; or why it must not be answered."""
         if call.line != NEVER:
-            with suppress(LedgerError):
-                await self._book.committed(call.line)
+            with suppress(LedgerError, TimeoutError):
+                async with asyncio.timeout(PATIENCE):
+                    await self._book.committed(call.line)
                 return None
-        return self._withhold(call)
+        return self.withhold(call)
 
     def wait(self, call: Call) -> Refusal | None:
         """The same for a thread, which blocks."""
-        if call.line != NEVER and self._book.wait(call.line):
+        if call.line != NEVER and self._book.wait(call.line, PATIENCE):
             return None
-        return self._withhold(call)
+        return self.withhold(call)
 
-    def _withhold(self, call: Call) -> Refusal:
+    def withhold(self, call: Call) -> Refusal:
         """The line may yet be written, and say that all went well: another one says what the caller got."""
         with suppress(LedgerError):
             self._book.append(withheld(call))

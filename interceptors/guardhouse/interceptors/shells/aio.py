@@ -66,7 +66,7 @@ class Passage:
     """One RPC on its way through the chain, in the form in which grpc calls a method handler."""
 
     __slots__ = (
-        *("_chain", "_in_model", "_target", "_task", "_watched"),
+        *("_chain", "_in_model", "_on_record", "_target", "_task", "_watched"),
         *("call", "context", "response_streaming", "said", "stopped"),
     )
 
@@ -84,6 +84,7 @@ class Passage:
         self._task = cast("asyncio.Task[Any]", asyncio.current_task())
         self.context: Any = None
         self._in_model = False
+        self._on_record = chain.strict is None  # messages of a stream may leave
         self._watched: dict[Call, asyncio.Task[Any]] | None = None  # where the call is, while it has a limit
         self.said: Said = NOTHING_SAID
         self.stopped: Refusal | None = None  # what ended the call, though the handler may have swallowed it
@@ -135,7 +136,7 @@ class Passage:
             self._watched.pop(self.call, None)
         self._chain.settle(self.call, refusal)
         if (strict := self._chain.strict) is not None:
-            refusal = await strict.landed(self.call) or refusal
+            refusal = await self._landed(strict) or refusal
         await self._end(refusal)
         return answer
 
@@ -240,7 +241,7 @@ class Passage:
         except Exception as error:
             self.stopped = verdict(error, call)
             raise self.stopped from None
-        if call.responses == 1:
+        if not self._on_record:
             await self._begin_answer()
         try:
             await self.context.write(raw)
@@ -250,12 +251,24 @@ class Passage:
             raise self.stopped from None
 
     async def _begin_answer(self) -> None:
-        """See that the stream is on record before its first message leaves, where the ledger is strict."""
-        if (strict := self._chain.strict) is not None:
+        """See that the stream is on record before its first message leaves, where the ledger is strict.
+
+        A handler may write several at once, or give up one that takes long: whichever comes waits.
+        """
+        strict = self._chain.strict
+        if not self.call.line:
             strict.begin(self.call)
-            self.stopped = await strict.landed(self.call)
-            if self.stopped is not None:
-                raise self.stopped
+        if (why := await strict.landed(self.call)) is not None:
+            self.stopped = why
+        self._go_on()
+        self._on_record = True
+
+    async def _landed(self, strict: Any) -> Refusal | None:
+        """Why the caller must not be answered, once that is known; also if the wait for it is cut off."""
+        try:
+            return cast("Refusal | None", await strict.landed(self.call))
+        except asyncio.CancelledError:
+            return cast("Refusal", strict.withhold(self.call))
 
     async def next_request(self) -> Any:
         """The next request message, parsed and inspected, or `END`."""
