@@ -30,3 +30,13 @@ def test_where_it_is_not_allowed_nothing_happens() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
 
     assert done.stdout.strip() == "on"
+
+
+@pytest.mark.skipif(not hasattr(os, "SCHED_IDLE"), reason="only Linux has it")
+def test_what_somebody_chose_stays() -> None:
+    """A server that was started with a policy of its own keeps it."""
+    chosen = "import os; os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0));"
+    program = f"{chosen} {WORDS} print(os.sched_getscheduler(0) == os.SCHED_IDLE)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == "True"
