@@ -104,7 +104,7 @@ def test_a_line_from_kept_parts_says_the_same(
 
 
 def test_a_line_tells_the_roles_that_were_held() -> None:
-    """Also where the same caller held others a call before: a guard of somebody's own may grant by the hour."""
+    """Also where the same caller held others a call before: somebody's own guard may grant by the hour."""
     pages, roles = Pages(), ("day", "night")
     calls = [_settled(), _settled()]
     for call, role in zip(calls, roles, strict=True):
