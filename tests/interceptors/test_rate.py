@@ -77,6 +77,7 @@ def test_each_message_of_a_stream_is_charged() -> None:
     """The first message is paid for by the call; every further one costs as much as a call."""
     limit, call = RateLimit(), _call()
     limit.admit(call)
+    call.requests = 1
     for _ in range(2):
         limit.again(call, incoming=True)
         limit.again(call, incoming=False)

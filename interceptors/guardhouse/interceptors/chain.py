@@ -50,7 +50,8 @@ class Guard:
         """Decide about each request message, parsed."""
 
     def again(self, call: Call, incoming: bool) -> None:
-        """Decide once more, before each message of a stream but the first request, whichever way it goes.
+        """Decide once more, before each message of a stream but the first request, whichever way it goes;
+        and before a first request, of a stream or not, that was long in coming: `call.requests` is 0 then.
 
         What was true when the call was admitted may be so no longer; `call.now` and `call.wall` are new.
         """

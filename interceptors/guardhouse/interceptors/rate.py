@@ -41,7 +41,7 @@ class RateLimit(Guard):
 
     def again(self, call: Call, incoming: bool) -> None:
         """Charge each message of a request stream after the first, which `admit` has charged."""
-        if incoming and call.grant is not None and call.grant.limit is not None:
+        if incoming and call.requests and call.grant is not None and call.grant.limit is not None:
             self._charge(call, call.grant.limit)
 
     def remaining(self, principal: Principal, grant: Grant, now: float) -> int | None:

@@ -23,7 +23,7 @@ from guardhouse.interceptors.refusal import Refusal
 
 from .hourglass import watch
 from .service_context import NOTHING_SAID, Said, ServiceContext
-from .shapes import Target, Targets, cut_off, late, overdue, parse, render, take_apart, trailers
+from .shapes import Target, Targets, cut_off, late, overdue, parse, render, take_apart, trailers, waited
 
 END = grpc.aio.EOF
 ENDING = (KeyboardInterrupt, GeneratorExit)  # the process or its loop is ending, not the call
@@ -161,9 +161,12 @@ class Passage:
 
     def _judge(self, target: Target, raw: bytes) -> Any:
         """The message in *raw*, if it may pass."""
-        message = parse(target, self.call, raw)
-        self._chain.inspect(self.call, message)
-        self.call.raw = b""
+        call = self.call
+        if call.requests or waited(call):
+            self._chain.again(call, incoming=True)
+        message = parse(target, call, raw)
+        self._chain.inspect(call, message)
+        call.raw = b""
         return message
 
     def _model_begins(self) -> None:
@@ -278,8 +281,6 @@ class Passage:
             await self._end_of_requests(target)
             return END
         try:
-            if call.requests:
-                self._chain.again(call, incoming=True)
             return self._judge(target, raw)
         except Exception as error:
             self.stopped = verdict(error, call)

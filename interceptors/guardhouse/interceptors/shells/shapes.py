@@ -20,6 +20,7 @@ LOG = logging.getLogger("guardhouse")
 
 KEPT_BACK = ("authorization", "guardhouse-", "grpc-status-details-bin", "x-forwarded-client-cert")
 ROOM = 4096  # bytes of trailing metadata for the service: 8 KiB is what callers read at most
+PAUSE = 1.0  # seconds after which a first message finds its caller asked once more
 _KEY = re.compile(r"[0-9a-z_.-]+")
 _VALUE = re.compile(r"[ -~]*")
 
@@ -131,6 +132,11 @@ def late(given: float | None, left: float | None) -> bool:
     On its way here a deadline is rounded up by as much as a hundredth, so the caller's strikes first.
     """
     return given is not None and left is not None and left <= 0.02 + given / 100
+
+
+def waited(call: Call) -> bool:
+    """Whether it is a while since the guards were last told the time: what they know may be so no longer."""
+    return time.monotonic() - call.now > PAUSE
 
 
 def overdue(call: Call) -> bool:

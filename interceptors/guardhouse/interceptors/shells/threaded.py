@@ -19,7 +19,7 @@ from guardhouse.interceptors.chain import Chain, failed, verdict
 from guardhouse.interceptors.refusal import Refusal
 
 from .service_context import NOTHING_SAID, Said, ServiceContext
-from .shapes import Target, Targets, cut_off, late, overdue, parse, render, trailers
+from .shapes import Target, Targets, cut_off, late, overdue, parse, render, trailers, waited
 
 ENDING = (KeyboardInterrupt, GeneratorExit)  # the process or the generator is ending, not the call
 GRACE = 0.05  # seconds for grpc to say that a call it has cut off is over
@@ -116,6 +116,7 @@ class Passage:
         if not context.add_callback(self._ended.set):  # it ended while it waited for a thread
             self._ended.set()
             raise Refusal("CANCELLED")
+        call.now, call.wall = time.monotonic(), time.time()  # it may have waited for a thread
         call.peer = context.peer()
         call.auth = context.auth_context()
         self._chain.admit(call)
@@ -200,7 +201,7 @@ class Passage:
         target, call = self._go_on(), self.call
         raw = next(self._messages)
         try:
-            if call.requests:
+            if call.requests or waited(call):
                 self._chain.again(call, incoming=True)
             message = parse(target, call, raw)
             self._chain.inspect(call, message)
