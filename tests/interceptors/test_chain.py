@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -237,3 +238,13 @@ def test_a_call_that_is_cut_off_in_the_model_has_sane_times():
     chain.settle(call, Refusal("CANCELLED"))
 
     assert 0 <= call.model_ns <= call.ended_ns - call.opened_ns
+
+
+def test_the_models_time_is_never_negative() -> None:
+    """Work that waits for two workers at once may wait longer than all of it took: no less than none."""
+    chain = Chain()
+    call = chain.open("/a.B/c", (), known=True)
+    call.model_ns, call.queue_ns = -time.monotonic_ns(), 3_600_000_000_000
+    chain.settle(call, None)
+
+    assert call.model_ns == 0

@@ -105,6 +105,13 @@ class Call:
         if facts:
             self.__dict__.update(facts)
 
+    def model_ended(self, now_ns: int) -> None:
+        """Make `model_ns`, which holds minus the time at which the model began, the time that it took.
+
+        Work of one call that waits for several workers at once may have waited longer than all of it took.
+        """
+        self.model_ns = max(0, self.model_ns + now_ns - self.queue_ns)
+
     def values(self, key: str) -> list[str | bytes]:
         """Every value the caller sent for metadata *key* (lower case), in order."""
         return [value for name, value in self.metadata if name == key]

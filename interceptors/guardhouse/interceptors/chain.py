@@ -181,7 +181,7 @@ class Chain:
         self.under_way.discard(call)
         call.ended_ns = time.monotonic_ns()
         if call.model_ns < 0:  # the model still runs: `model_ns` holds when it began
-            call.model_ns += call.ended_ns - call.queue_ns
+            call.model_ended(call.ended_ns)
         if refusal is not None:
             # The frames it came through hold the caller's message, and it holds them.
             refusal.__traceback__ = refusal.__cause__ = refusal.__context__ = None

@@ -177,7 +177,7 @@ class Passage:
         if self._in_model:
             self._in_model = False
             if not self.call.closed:
-                self.call.model_ns += time.monotonic_ns() - self.call.queue_ns
+                self.call.model_ended(time.monotonic_ns())
 
     def _finish(self, target: Target, response: Any) -> bytes:
         """The bytes of a unary answer, if nothing speaks against it."""

@@ -1,6 +1,6 @@
 """The shell that drives a chain in `grpc.server`, the threaded one.
 
-The same way as in `shell_aio`: nothing is read before the call is admitted, everything is parsed and
+The same way as in `aio`: nothing is read before the call is admitted, everything is parsed and
 rendered here. Threads cannot be interrupted, so a deadline or a caller that leaves is noticed between
 messages and when the handler returns, not in the middle of its work.
 """
@@ -31,7 +31,7 @@ class _Aborted(Exception):  # noqa: N818 - what grpc's own abort raises, by the 
 
 
 class GuardedContext(ServiceContext):
-    """The servicer context as code behind the chain sees it; see `shell_aio.GuardedContext`."""
+    """The servicer context as code behind the chain sees it; see `aio.GuardedContext`."""
 
     __slots__ = ()
     _way: Passage
@@ -232,7 +232,7 @@ class Passage:
             raise self._cut_off() from None
 
     def _end_of_requests(self) -> None:
-        """Tell the end of the messages from a call that was cut off: see `shell_aio`."""
+        """Tell the end of the messages from a call that was cut off: see `aio`."""
         try:
             next(self._messages, None)
         except grpc.RpcError:
