@@ -241,3 +241,16 @@ async def test_a_line_that_the_ledger_does_not_take_is_no_line(ledger: Ledger) -
         outcome = await served.ask("unary_unary", b"x")
 
     assert outcome.code == Code.UNAVAILABLE
+
+
+async def test_a_disk_that_is_known_to_refuse_holds_up_no_refusal(ledger: Ledger, disk: Disk) -> None:
+    """Once it is known, callers are told at once: nobody waits for a sync that does not come."""
+    async with serving("aio", Chain(StrictRecord(ledger))) as served:
+        disk.fails = True
+        await served.ask("unary_unary", b"x")
+        await _until(lambda: not ledger.healthy)
+        disk.free.clear()
+        outcome = await served.ask("unary_unary", b"x", timeout=2)
+
+    assert outcome.code == Code.UNAVAILABLE
+    assert outcome.trailer("guardhouse-reason") == "LEDGER_UNAVAILABLE"

@@ -308,3 +308,14 @@ def test_a_captured_call_says_where() -> None:
 
     assert captured["guardhouse.capture"] == "2026-11-25T10.jsonl:00cd"
     assert "guardhouse.capture" not in plain
+
+
+def test_a_span_that_fails_costs_no_other() -> None:
+    """One call that cannot be written is logged; the others of its batch are exported, and counted."""
+    exported: list[tuple[bytes, int]] = []
+    Spans(lambda raw, count: exported.append((raw, count))).take(
+        [_call(), _call(model_ns="no number"), _call()]
+    )
+    ((raw, count),) = exported
+
+    assert (len(ScopeSpans.FromString(raw).spans), count) == (2, 2)

@@ -17,6 +17,7 @@ from grpc import StatusCode
 
 from guardhouse.interceptors.bounded import Bounded
 from guardhouse.interceptors.call import Call
+from guardhouse.interceptors.chain import LOG
 from guardhouse.interceptors.ledger.chain import Link
 
 from .wire import attribute, field, varint
@@ -77,9 +78,17 @@ class Spans:
 
     def take(self, calls: Sequence[Call]) -> None:
         """Export a span for each of settled *calls*."""
-        spans = [self.write(call) for call in calls[:-1]]
-        spans.append(self.write(calls[-1], self._anchor()))
-        self._export(b"".join(spans), len(calls))
+        found = [self._span(call) for call in calls[:-1]]
+        found.append(self._span(calls[-1], self._anchor()))
+        spans = [span for span in found if span]
+        self._export(b"".join(spans), len(spans))
+
+    def _span(self, call: Call, more: bytes = b"") -> bytes:
+        try:
+            return self.write(call, more)
+        except Exception:  # it must cost no other its span
+            LOG.exception("the span of call %016x could not be written", call.span_id)
+            return b""
 
     def _anchor(self) -> bytes:
         if self._book is None:

@@ -53,7 +53,7 @@ class StrictRecord(Record):
 
     async def landed(self, call: Call) -> Refusal | None:
         """Return once the line of *call* is on disk; or why it must not be answered."""
-        if call.line != NEVER:
+        if self._may_land(call):
             with suppress(LedgerError, TimeoutError):
                 async with asyncio.timeout(PATIENCE):
                     await self._book.committed(call.line)
@@ -62,9 +62,13 @@ class StrictRecord(Record):
 
     def wait(self, call: Call) -> Refusal | None:
         """The same for a thread, which blocks."""
-        if call.line != NEVER and self._book.wait(call.line, PATIENCE):
+        if self._may_land(call) and self._book.wait(call.line, PATIENCE):
             return None
         return self.withhold(call)
+
+    def _may_land(self, call: Call) -> bool:
+        """Whether to wait at all: a disk that is known to refuse must not hold up every refusal."""
+        return call.line != NEVER and self._book.healthy
 
     def withhold(self, call: Call) -> Refusal:
         """The line may yet be written, and say that all went well: another one says what the caller got."""
