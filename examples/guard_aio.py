@@ -2,8 +2,9 @@
 
     python examples/guard_aio.py gate [PORT]
 
-`gate` is a folder that `guardhouse init` made; here it lends its policy, its certificates, the public key of
-its token issuer, and the place of its ledger. Callers show a client certificate and a token.
+`gate` is a folder that `guardhouse init` made; here it lends its policy, its certificates, and the
+public key of its token issuer. The ledger is of this server alone. Callers show a client certificate and a
+token.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ async def serve(gate: Path, port: int) -> None:
     with guard(
         policy=gate / "policy.yaml",
         issuers=[issuer],
-        ledger=gate / "ledger",
+        ledger=gate / "shop-ledger",
         spans=COLLECTOR,
     ) as chain:
         server = grpc.aio.server(interceptors=[aio(chain)])

@@ -3,7 +3,7 @@
     python examples/guard_threads.py gate [PORT]
 
 `gate` is a folder that `guardhouse init` made; here it lends its policy, its certificates, its store of API
-keys, and the place of its ledger. Callers show a client certificate and an API key.
+keys. The ledger is of this server alone. Callers show a client certificate and an API key.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def serve(gate: Path, port: int) -> None:
     with guard(
         policy=gate / "policy.yaml",
         api_keys=gate / "keys.db",
-        ledger=gate / "ledger",
+        ledger=gate / "shop-ledger",
         spans=COLLECTOR,
     ) as chain:
         server = grpc.server(ThreadPoolExecutor(8), interceptors=[sync(chain)])

@@ -129,11 +129,11 @@ def told(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     with running(receive, folder) as collector:
         with running(example, folder, collector) as address:
             result.answers = ask_everything(address, gate, right, wrong)
-    lines = map(json.loads, (gate / "ledger/ledger.jsonl").open())
+    lines = map(json.loads, (gate / "shop-ledger/ledger.jsonl").open())
     result.lines = [line for line in lines if line["kind"] == "query"]
     traces = command("traces", "--store", store, "--json", "--last", "100").splitlines()
     result.spans = [span["attributes"] for trace in traces for span in json.loads(trace)["spans"]]
-    result.verified = json.loads(command("audit", "verify", str(gate / "ledger"), "--json"))["intact"]
+    result.verified = json.loads(command("audit", "verify", str(gate / "shop-ledger"), "--json"))["intact"]
     return result
 
 
