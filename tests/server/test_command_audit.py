@@ -5,37 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from guardhouse.interceptors.ledger import Ledger
 from guardhouse.interceptors.ledger.keys import Signer
-from guardhouse.server.commands.audit import command
 
-QUERY: dict[str, object] = {
-    "kind": "query",
-    "time": "2026-11-23T18:09:50.123456Z",
-    "method": "inference.GRPCInferenceService/ModelInfer",
-    "model": "digits",
-    "version": "1",
-    "principal": "spiffe://acme/ns/ml/sa/notebook",
-    "status": "OK",
-    "reason": "",
-    "total_us": 1234,
-}
-
-
-def write(folder: Path, *entries: dict[str, object]) -> Path:
-    ledger = Ledger(folder)
-    for entry in entries:
-        ledger.append(entry)
-    ledger.close()
-    return folder / "ledger.jsonl"
-
-
-def audit(*arguments: object) -> Result:
-    return CliRunner().invoke(command, [str(argument) for argument in arguments])
+from .ledgers import QUERY, audit, write
 
 
 @pytest.fixture

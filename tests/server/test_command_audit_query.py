@@ -13,10 +13,10 @@ from typing import Any
 import duckdb
 import pytest
 
-from guardhouse.interceptors.ledger import Ledger
 from guardhouse.server.audit.database import searching
 
 from .conftest import Run, Said
+from .ledgers import write
 
 BASE: dict[str, object] = {
     "kind": "query",
@@ -45,14 +45,6 @@ def call(number: int) -> dict[str, object]:
 
 
 CALLS = [call(number) for number in range(40)]
-
-
-def write(folder: Path, *entries: dict[str, object]) -> Path:
-    ledger = Ledger(folder)
-    for entry in entries:
-        ledger.append(entry)
-    ledger.close()
-    return folder / "ledger.jsonl"
 
 
 @pytest.fixture

@@ -9,38 +9,13 @@ from pathlib import Path
 
 import click
 import pytest
-from click.testing import CliRunner, Result
 
 import guardhouse.interceptors
 import guardhouse.protos
 import guardhouse.server
-from guardhouse.interceptors.ledger import Ledger
 from guardhouse.server.audit.lines import as_line, as_text, escape
-from guardhouse.server.commands.audit import command
 
-QUERY: dict[str, object] = {
-    "kind": "query",
-    "time": "2026-11-23T18:09:50.123456Z",
-    "method": "inference.GRPCInferenceService/ModelInfer",
-    "model": "digits",
-    "version": "1",
-    "principal": "spiffe://acme/ns/ml/sa/notebook",
-    "status": "OK",
-    "reason": "",
-    "total_us": 1234,
-}
-
-
-def write(folder: Path, *entries: dict[str, object]) -> Path:
-    ledger = Ledger(folder)
-    for entry in entries:
-        ledger.append(entry)
-    ledger.close()
-    return folder / "ledger.jsonl"
-
-
-def audit(*arguments: object) -> Result:
-    return CliRunner().invoke(command, [str(argument) for argument in arguments])
+from .ledgers import QUERY, audit, write
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from urllib.parse import SplitResult, urlsplit
 from guardhouse.interceptors.documents import Node, units
 from guardhouse.interceptors.documents.sections import text as text_of
 from guardhouse.interceptors.ledger.keys import secret
+from guardhouse.interceptors.loopback import is_loopback
 from guardhouse.interceptors.policy.patterns import pattern
 from guardhouse.interceptors.record.collector import endpoint_problem
 from guardhouse.interceptors.validation.names import is_model_name
@@ -133,14 +134,6 @@ def size(least: int) -> Callable[[str], int]:
         raise ValueError(f"`{text}` is out of range; write {units.format_size(least)} to 2047MiB")
 
     return read
-
-
-def is_loopback(host: str) -> bool:
-    """Whether *host*, an IPv6 address without brackets, is this machine alone."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def amount(least: int, most: int) -> Callable[[str], int]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from guardhouse.interceptors.capture import Capturing
 from guardhouse.interceptors.documents.units import format_duration, format_size
+from guardhouse.interceptors.loopback import is_loopback
 from guardhouse.interceptors.policy.rules import Role
 
 from .assembly import Parts
 from .config import Config, Metrics
-from .config_values import is_loopback
 
 Facts = dict[str, str | list[str]]
 

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Final, Literal
 from urllib.parse import urlsplit
 
+from guardhouse.interceptors.loopback import is_loopback
+
 ENDPOINT: Final = re.compile(
     r"(https?)://((?:\[[0-9A-Fa-f:.]+\]|[^/@?#\s\[\]:]+):\d{1,5})((?:/[^/@?#\s]+)*)/?"
 )
@@ -98,7 +100,7 @@ def header_problem(name: str, value: str) -> str:
 
 def _exposed(collector: Collector, name: str) -> str:
     """A secret never goes over a network in plain text."""
-    if collector.secure or not SECRET.search(name) or _is_loopback(collector.endpoint):
+    if collector.secure or not SECRET.search(name) or _stays_here(collector.endpoint):
         return ""
     return "looks like a secret, and would go over the network in plain text; write an https:// endpoint"
 
@@ -111,9 +113,8 @@ def _parses(endpoint: str) -> bool:
         return False
 
 
-def _is_loopback(endpoint: str) -> bool:
+def _stays_here(endpoint: str) -> bool:
     try:
-        host = urlsplit(endpoint).hostname or ""
-        return host == "localhost" or ip_address(host).is_loopback
+        return is_loopback(urlsplit(endpoint).hostname or "")
     except ValueError:
         return False

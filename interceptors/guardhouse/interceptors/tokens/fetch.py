@@ -7,13 +7,14 @@
 from __future__ import annotations
 
 import http.client
-import ipaddress
 import socket
 import ssl
 import threading
 from contextlib import suppress
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
+
+from guardhouse.interceptors.loopback import is_loopback
 
 
 class FetchError(Exception):
@@ -26,19 +27,12 @@ def check_address(url: str) -> SplitResult:
     host = parts.hostname or ""
     if parts.scheme not in ("https", "http") or not host:
         raise ValueError("write an address that begins with https://")
-    if parts.scheme == "http" and not _loopback(host):
+    if parts.scheme == "http" and not is_loopback(host):
         raise ValueError("http is for loopback addresses only; use https://")
     if parts.username is not None or parts.fragment or not url.isprintable() or " " in url:
         raise ValueError("the address may have neither a user nor a fragment nor blanks")
     _ = parts.port  # raises ValueError if it is none
     return parts
-
-
-def _loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def fetch(url: str, *, most: int, seconds: float, trust: ssl.SSLContext | None = None) -> bytes:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from guardhouse.interceptors.ledger.file import NAME
+from guardhouse.interceptors.ledger.file import NAME, rotated
 
 from .lines import escape
 
 FOLDERS: Final = ("ledger", ".demo/ledger")
-ROTATED: Final = "ledger-*.jsonl"
 
 
 class NoLedgerError(Exception):
@@ -33,5 +32,5 @@ def ledger_at(path: Path | None) -> Path:
 
 def ledger_files(path: Path) -> list[Path]:
     """The files at *path* in the order of the chain: all of a folder, or a file alone; [] for neither."""
-    found = sorted([*path.glob(ROTATED), path / NAME]) if path.is_dir() else [path]
+    found = [*rotated(path), path / NAME] if path.is_dir() else [path]
     return [each for each in found if each.is_file()]
