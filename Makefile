@@ -51,6 +51,7 @@ lint: $(VENV)/dev.stamp ## style, types, import rules, generated code current, w
 	@$(BIN)/mypy protos interceptors server clients examples tools benchmarks
 	@$(BIN)/lint-imports
 	@$(BIN)/python tools/generate_protos.py --check
+	@$(BIN)/python tools/check_collection.py
 	@$(BIN)/python tools/check_wheel.py
 
 .PHONY: protos
