@@ -270,6 +270,26 @@ def test_close_says_what_could_not_be_written(tmp_path: Path) -> None:
     ledger.close()
 
 
+async def test_nobody_waits_for_a_ledger_that_was_closed(tmp_path: Path) -> None:
+    """A disk that never answers holds the writer; closed, the ledger lets go of all who wait, then and later."""
+    disk = Disk()
+    ledger = Ledger(tmp_path, durability="strict", fsync=disk.fsync)
+    disk.open.clear()
+    number = ledger.append(QUERY)
+    waiting = [asyncio.to_thread(ledger.wait, number), ledger.committed(number)]
+    told = asyncio.gather(*waiting, return_exceptions=True)
+    await asyncio.sleep(0.05)
+    with pytest.raises(LedgerError, match="could not be written"):
+        await asyncio.to_thread(ledger.close, 0.01)
+    waited, committed = await told
+    assert not waited
+    assert isinstance(committed, LedgerWriteError)
+    assert not await asyncio.to_thread(ledger.wait, number)
+    with pytest.raises(LedgerWriteError):
+        await ledger.committed(number)
+    disk.open.set()
+
+
 def test_a_disk_that_fails_at_the_start_is_an_error(tmp_path: Path) -> None:
     """A ledger that cannot write its first line does not come into being."""
     disk = Disk()

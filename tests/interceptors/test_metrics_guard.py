@@ -73,6 +73,19 @@ async def test_without_a_ledger_and_spans_nothing_is_told_of_them(
     }
 
 
+async def test_a_guard_made_anew_has_one_series(metadata: tuple[tuple[str, str], ...]) -> None:
+    """Metrics that outlive a guard tell of the new one's ledger, not of both under one name."""
+    metrics = Metrics()
+    settings = {"policy": "policy.yaml", "ledger": "ledger", "api_keys": "keys.db", "certificates": False}
+    for _ in range(2):
+        with guard(**settings, metrics=metrics):
+            pass
+    told = [family.metric.name for family in metrics.read()]
+
+    assert len(told) == len(set(told))
+    assert Page(metrics)("guardhouse_ledger_sequence") == _lines()
+
+
 def test_a_ledger_that_cannot_write_is_not_healthy(tmp_path: Path) -> None:
     """0 while the disk refuses, with the lines that wait; 1 once they are written."""
     full = False

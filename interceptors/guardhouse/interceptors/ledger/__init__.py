@@ -159,6 +159,7 @@ class Ledger:
         """Write what waits, and stop; idempotent. Raises LedgerError if lines are left after *timeout* s."""
         first = self._queue.close()
         ended = self._writer.stop(timeout)
+        self._writer.waiters.close()  # also where a disk that never answers still holds the writer
         atexit.unregister(self._close_at_exit)
         if first and (self.lag or not ended):
             raise LedgerError(f"{self.lag} ledger lines could not be written: {self.trouble}")

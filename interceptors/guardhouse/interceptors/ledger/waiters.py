@@ -14,13 +14,16 @@ class Waiters:
         self._changed = Condition()
         self._landed = landed  # the highest sequence number that is on disk
         self._failures = 0  # tries that failed
+        self._closed = False
         self._waiting: dict[asyncio.AbstractEventLoop, list[tuple[int, Future]]] = {}
 
     def wait(self, sequence: int, timeout: float | None) -> bool:
         """Block until line *sequence* is on disk: True. False if a try fails, or after *timeout* s."""
         with self._changed:
             failures = self._failures
-            self._changed.wait_for(lambda: self._landed >= sequence or self._failures != failures, timeout)
+            self._changed.wait_for(
+                lambda: self._landed >= sequence or self._failures != failures or self._closed, timeout
+            )
             return self._landed >= sequence
 
     async def committed(self, sequence: int) -> bool:
@@ -30,8 +33,8 @@ class Waiters:
         loop = asyncio.get_running_loop()
         future: Future = loop.create_future()
         with self._changed:
-            if self._landed >= sequence:
-                return True
+            if self._landed >= sequence or self._closed:
+                return self._landed >= sequence
             self._waiting.setdefault(loop, []).append((sequence, future))
         return await future
 
@@ -50,6 +53,14 @@ class Waiters:
             due = self._take(sequence)
             self._changed.notify_all()
         _tell(due, False)
+
+    def close(self) -> None:
+        """Nothing more will land: nobody waits any longer."""
+        with self._changed:
+            self._closed = True
+            due, self._waiting = self._waiting, {}
+            self._changed.notify_all()
+        _tell({loop: [future for _, future in waiting] for loop, waiting in due.items()}, False)
 
     def _take(self, sequence: int) -> dict[asyncio.AbstractEventLoop, list[Future]]:
         """Those who wait for a line up to *sequence*, by their loops."""

@@ -74,7 +74,7 @@ class Writer:
                     break
                 time.sleep(_FIRST_RETRY)
         self._keeper.write_anchor(self.landed)
-        self.waiters.fail(self._queue.link.sequence)
+        self.waiters.close()
         self._file.close()
 
     def _pause(self, delay: float) -> None:

@@ -15,8 +15,6 @@ from .tally import Tally
 
 __all__ = ["CATALOGUE", "Family", "Metric", "Metrics"]
 
-_ORDER = {metric: place for place, metric in enumerate(CATALOGUE)}
-
 
 class Metrics:
     """A sink of `Record` that counts, and the place where everything that is measured can be read.
@@ -37,10 +35,14 @@ class Metrics:
         self._tally.take(calls)
 
     def watch(self, source: Callable[[], Iterable[Family]]) -> None:
-        """Read *source* as well, in whatever thread somebody reads; it must not wait."""
+        """Read *source* as well, in whatever thread somebody reads; it must not wait.
+
+        What an earlier source told of the same metric is told no more: a guard that was left and made anew
+        has a new ledger, and one series.
+        """
         self._sources.append(source)
 
     def read(self) -> list[Family]:
         """Everything as it is now, in the order of `CATALOGUE`."""
-        found = (family for source in self._sources for family in source())
-        return sorted(found, key=lambda family: _ORDER[family.metric])
+        found = {family.metric: family for source in self._sources for family in source()}
+        return [found[metric] for metric in CATALOGUE if metric in found]

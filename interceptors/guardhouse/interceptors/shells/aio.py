@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any, cast
 
 import grpc
@@ -98,9 +98,15 @@ class Passage:
 
     def __del__(self) -> None:
         """A passage that grpc dropped without running it to its end is settled too: headers cut off at the
-        metadata limit, too many concurrent RPCs, a server that stops."""
+        metadata limit, too many concurrent RPCs, a loop that ends.
+
+        By the loop, not here: the garbage collector may call this in the middle of anything, also of what
+        holds the ledger's lock. Where the loop is closed, the end of the chain settles it.
+        """
         if not self.call.closed:
-            self._chain.settle(self.call, Refusal("CANCELLED", "never dispatched"))
+            refusal = Refusal("CANCELLED", "never dispatched" if self.context is None else "broken off")
+            with suppress(RuntimeError):
+                self._task.get_loop().call_soon_threadsafe(self._chain.settle, self.call, refusal)
         if self._watched is not None:
             self._watched.pop(self.call, None)
 

@@ -72,7 +72,10 @@ class Passage:
         self.stopped: Refusal | None = None
 
     def __del__(self) -> None:
-        """A passage that grpc dropped without running it (too many concurrent RPCs) is settled too."""
+        """A passage that grpc dropped without running it (too many concurrent RPCs) is settled too.
+
+        Nothing refers to it in a circle: this runs where grpc drops it, never inside of the ledger's lock.
+        """
         if not self.call.closed:
             self._chain.settle(self.call, Refusal("CANCELLED", "never dispatched"))
 
