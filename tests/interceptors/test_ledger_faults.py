@@ -271,7 +271,7 @@ def test_close_says_what_could_not_be_written(tmp_path: Path) -> None:
 
 
 async def test_nobody_waits_for_a_ledger_that_was_closed(tmp_path: Path) -> None:
-    """A disk that never answers holds the writer; closed, the ledger lets go of all who wait, then and later."""
+    """A disk that never answers holds the writer; closed, the ledger lets go of all who wait."""
     disk = Disk()
     ledger = Ledger(tmp_path, durability="strict", fsync=disk.fsync)
     disk.open.clear()
