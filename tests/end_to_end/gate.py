@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ from pathlib import Path
 import grpc
 import grpc.aio
 
+from guardhouse.interceptors.ledger.file import rotated
 from guardhouse.protos import inference_pb2
 
 COMMAND = str(Path(sys.executable).with_name("guardhouse"))
@@ -159,10 +161,11 @@ class Gate:
         return json.loads(command("audit", "verify", str(self.folder / "ledger"), "--json"))
 
     def ledger(self, count: int = 0, seconds: float = 10.0) -> list[dict[str, object]]:
-        """The ledger's queries, once there are *count* of them."""
-        end = time.monotonic() + seconds
+        """The ledger's queries, of all its files, once there are *count* of them."""
+        folder, end = self.folder / "ledger", time.monotonic() + seconds
         while True:
-            lines = (self.folder / "ledger" / "ledger.jsonl").read_bytes().splitlines()
+            files = [*rotated(folder), folder / "ledger.jsonl"]
+            lines = itertools.chain.from_iterable(file.read_bytes().splitlines() for file in files)
             queries = [entry for entry in map(json.loads, lines) if entry["kind"] == "query"]
             if len(queries) >= count or time.monotonic() > end:
                 return queries
