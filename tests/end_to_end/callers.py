@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
-from types import TracebackType
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import grpc
 from gate import INFER, Gate, bearer, query
@@ -43,11 +42,11 @@ class Callers:
         self._over = Event()
         self._pool = ThreadPoolExecutor(count)
 
-    def __enter__(self) -> Callers:
+    def __enter__(self) -> Self:
         self._working = [self._pool.submit(self._work, told) for told in self.told]
         return self
 
-    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self._over.set()
         self._pool.shutdown()
         for work in self._working:
