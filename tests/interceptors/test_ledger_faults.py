@@ -7,6 +7,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +171,25 @@ def test_bytes_added_by_another_hand_are_set_aside(tmp_path: Path) -> None:
     assert verdict_of(tmp_path).intact
     [kept] = tmp_path.glob("*.torn-*")
     assert b"nobody" in kept.read_bytes()
+
+
+def test_what_cannot_be_set_aside_leaves_nothing_behind(small_disk: Path) -> None:
+    """Where a full disk has no room for the bytes to keep, no try leaves a piece; later they are kept."""
+    ledger = Ledger(small_disk, flush_seconds=0.005)
+    with (small_disk / "ledger.jsonl").open("ab", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(b"x" * 1000)
+    strange = (small_disk / "ledger.jsonl").read_bytes().count(b"x" * 1000)
+    ledger.append(QUERY)
+    until(lambda: not ledger.healthy)
+    assert "No space left" in ledger.trouble
+    assert [path.name for path in small_disk.iterdir()] == ["ledger.jsonl"]
+    run("mount", "-o", "remount,size=1m", str(small_disk))
+    until(lambda: ledger.healthy)
+    ledger.close()
+    [kept] = small_disk.glob("*.torn-*")
+    assert kept.read_bytes().count(b"x" * 1000) == strange > 0
+    assert verdict_of(small_disk).intact
 
 
 def test_lines_cut_while_running_are_recorded_and_found(tmp_path: Path) -> None:

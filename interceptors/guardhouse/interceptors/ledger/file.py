@@ -135,6 +135,9 @@ class LedgerFile:
         try:
             _write_all(copy, os.pread(descriptor, size, self.size))
             self._fsync(copy)
+        except BaseException:  # every try would leave one more
+            kept.unlink()
+            raise
         finally:
             os.close(copy)
         os.ftruncate(descriptor, self.size)
