@@ -47,6 +47,7 @@ def killed(gate: Gate, *arguments: str) -> tuple[Callers, set[str]]:
         before = callers.answered()
         until(lambda: before <= recorded(gate))
         gate.kill()
+        until(lambda: len(callers.left) == len(callers.told))
     assert {said.status for said in callers.left} == {"UNAVAILABLE"}
     return callers, before
 

@@ -134,6 +134,37 @@ def test_a_folder_that_cannot_be_made_again_is_trouble_until_it_can(tmp_path: Pa
     assert [entry["kind"] for entry in entries_of(folder)] == ["query", "gap", "stop"]
 
 
+def lead(path: Path, to: Path) -> None:
+    """Have *path* lead somewhere else, from one moment to the next."""
+    beside = path.with_name("beside")
+    beside.symlink_to(to)
+    beside.replace(path)
+
+
+@pytest.mark.parametrize("wrong", ["a file", "a folder"])
+def test_a_folder_taken_away_in_the_middle_of_a_write(tmp_path: Path, wrong: str) -> None:
+    """The lines that a write had left in it are not there twice when it is back, and nobody is blamed."""
+    (tmp_path / "a file").touch()
+    (tmp_path / "a folder" / "ledger.jsonl").mkdir(parents=True)
+    (tmp_path / "right").mkdir()
+    folder, disk = tmp_path / "ledger", Disk()
+    lead(folder, tmp_path / "right")
+    ledger = Ledger(folder, flush_seconds=0.005, fsync=disk.fsync)
+    disk.open.clear()
+    for _ in range(3):
+        ledger.append(QUERY)
+    until(lambda: len(entries_of(folder)) > 2)
+    lead(folder, tmp_path / wrong)
+    disk.open.set()
+    until(lambda: not ledger.healthy)
+    assert ledger.written == 2, "nobody knows whether the others are on disk"
+    lead(folder, tmp_path / "right")
+    until(lambda: ledger.healthy and not ledger.lag)
+    ledger.close()
+    assert [entry["kind"] for entry in entries_of(folder)] == ["genesis", "start", *["query"] * 3, "stop"]
+    assert verdict_of(folder).intact
+
+
 def test_a_file_moved_by_log_rotation_loses_nothing(tmp_path: Path) -> None:
     """Moved away while open: the old file and the new one together hold every line."""
     ledger = Ledger(tmp_path, flush_seconds=0.001)
