@@ -38,7 +38,7 @@ class Callers:
     def __init__(self, gate: Gate, count: int = 4) -> None:
         self.told: list[list[Told]] = [[] for _ in range(count)]  # by caller, in the order of their calls
         self.left: list[Told] = []  # what made callers leave: no word of the server's
-        self._gate, self._token = gate, gate.token()
+        self._gate, self.token = gate, gate.token()
         self._over = Event()
         self._pool = ThreadPoolExecutor(count)
 
@@ -55,7 +55,7 @@ class Callers:
     def _work(self, told: list[Told]) -> None:
         with self._gate.channel(options=OWN) as channel:
             while not self._over.is_set():
-                said = ask(channel, self._token)
+                said = ask(channel, self.token)
                 if not said.trace:
                     self.left.append(said)
                     return

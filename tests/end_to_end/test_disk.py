@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -121,6 +122,25 @@ def test_a_full_disk(gate: Gate, small_disk: Path, durability: str) -> None:
 
     assert "No space left on device" in gate.log()
     all_is_told(gate, callers)
+
+
+def test_stopped_while_the_disk_is_full(gate: Gate, small_disk: Path) -> None:
+    """What cannot be written is counted, and the exit is 1; the next start tells that something is lost."""
+    gate.start()
+    with Callers(gate) as callers:
+        until(lambda: callers.each("OK", 10))
+        fill(gate)
+        until(lambda: callers.each("UNAVAILABLE", 2))
+        assert gate.stop() == 1
+    counted = re.search(
+        r"^guardhouse: (\d+) ledger lines could not be written: .*No space", gate.log(), re.MULTILINE
+    )
+    lost = set(callers.all()) - {line["trace"] for line in gate.entries("query")}
+    assert 0 < len(lost) < int(counted[1]), "its own last lines count as well"
+
+    empty(gate)
+    assert (gate.start().stop(), gate.verified()["intact"]) == (0, True)
+    assert [start["closed"] for start in gate.entries("start")] == [True, False]
 
 
 def test_a_read_only_disk(gate: Gate, small_disk: Path) -> None:

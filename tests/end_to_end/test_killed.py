@@ -63,12 +63,12 @@ def whole_up_to_its_end(gate: Gate) -> bool:
     return verdict["torn"]
 
 
-def goes_on(gate: Gate, torn: bool) -> list[dict[str, object]]:
+def goes_on(gate: Gate, token: str, torn: bool) -> list[dict[str, object]]:
     """Serve once more from the same folder; the lines that were added. The chain is one, from end to end."""
     before = gate.entries()
     gate.start()
     with gate.channel() as channel:
-        said = ask(channel, gate.token())
+        said = ask(channel, token)
     assert (said.status, gate.stop()) == ("OK", 0)
 
     entries = gate.entries()
@@ -97,7 +97,7 @@ def test_killed_in_buffered(gate: Gate) -> None:
     for told in callers.told:
         there = [said.trace in lines for said in told]
         assert there == sorted(there, reverse=True), "the lost ones are the last"
-    goes_on(gate, torn)
+    goes_on(gate, callers.token, torn)
 
 
 def test_killed_in_strict(gate: Gate) -> None:
@@ -105,12 +105,12 @@ def test_killed_in_strict(gate: Gate) -> None:
     callers, _ = killed(gate, "--set", "audit.durability=strict")
 
     assert callers.answered() <= recorded(gate)
-    goes_on(gate, whole_up_to_its_end(gate))
+    goes_on(gate, callers.token, whole_up_to_its_end(gate))
 
 
 def test_killed_in_the_middle_of_a_line(gate: Gate) -> None:
     """A last line has no end: `verify` says so; the next server puts it aside, and tells of it."""
-    killed(gate)
+    callers, _ = killed(gate)
     lines = gate.ledger_file.read_bytes().splitlines(keepends=True)
     os.truncate(gate.ledger_file, sum(map(len, lines[:-1])) + REST)
     status, told = verify(gate)
@@ -118,7 +118,7 @@ def test_killed_in_the_middle_of_a_line(gate: Gate) -> None:
     assert status == TORN
     last = gate.entries()[-1]["seq"]
     assert f"intact up to seq {last}; its last line is torn" in told
-    gap = goes_on(gate, torn=True)[0]
+    gap = goes_on(gate, callers.token, torn=True)[0]
     assert (gap["reason"], gap["bytes"]) == ("torn line cut off", REST)
     assert (gate.ledger_file.parent / str(gap["kept_in"])).read_bytes() == lines[-1][:REST]
 
@@ -127,8 +127,9 @@ def test_spans_on_the_disk_outlive_a_kill(gate: Gate, sink: Sink) -> None:
     """What waits in the spool is sent by the next server that finds its collector, though one was killed."""
     spool = ("--set", "tracing.spool=spans")
     gate.start(*spool, "--set", AWAY)
+    token = gate.token()
     with gate.channel() as channel:
-        spooled = {ask(channel, gate.token()).trace for _ in range(5)}
+        spooled = {ask(channel, token).trace for _ in range(5)}
     assert gate.stop() == 0
     kept = sorted(path.read_bytes() for path in (gate.folder / "spans").glob("*.spans"))
     killed(gate, *spool, "--set", AWAY)
