@@ -9,7 +9,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import grpc
@@ -118,6 +119,23 @@ class Gate:
         self.process.stdout.close()
         return status
 
+    def kill(self) -> None:
+        """SIGKILL, which a server cannot hear; no matter if it has ended already."""
+        if self.process and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        if self.process:
+            self.process.stdout.close()
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """SIGSTOP, and SIGCONT afterwards: what is done meanwhile happens to the server all at once."""
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
+
     def token(self, role: str = "analyst", *more: str) -> str:
         return command(
             "token", "issue", "--subject", "tester", "--role", role, "--dir", str(self.folder), *more
@@ -160,13 +178,22 @@ class Gate:
         """What `guardhouse audit verify` says of the ledger; it fails where the ledger is not whole."""
         return json.loads(command("audit", "verify", str(self.folder / "ledger"), "--json"))
 
+    @property
+    def ledger_file(self) -> Path:
+        return self.folder / "ledger" / "ledger.jsonl"
+
+    def entries(self, *kinds: str) -> list[dict[str, object]]:
+        """The whole lines of all the ledger's files, all or those of some kinds."""
+        files = [*rotated(self.folder / "ledger"), self.ledger_file]
+        lines = itertools.chain.from_iterable(file.read_bytes().splitlines(keepends=True) for file in files)
+        found = [json.loads(line) for line in lines if line.endswith(b"\n")]
+        return [entry for entry in found if not kinds or entry["kind"] in kinds]
+
     def ledger(self, count: int = 0, seconds: float = 10.0) -> list[dict[str, object]]:
-        """The ledger's queries, of all its files, once there are *count* of them."""
-        folder, end = self.folder / "ledger", time.monotonic() + seconds
+        """The ledger's queries, once there are *count* of them."""
+        end = time.monotonic() + seconds
         while True:
-            files = [*rotated(folder), folder / "ledger.jsonl"]
-            lines = itertools.chain.from_iterable(file.read_bytes().splitlines() for file in files)
-            queries = [entry for entry in map(json.loads, lines) if entry["kind"] == "query"]
+            queries = self.entries("query")
             if len(queries) >= count or time.monotonic() > end:
                 return queries
             time.sleep(0.05)

@@ -1,5 +1,9 @@
-"""What the tests of the ledger share: keys, and ledgers written by the real writer."""
+"""What the tests of the ledger share: keys, ledgers written by the real writer, a disk that can fail."""
 
+import os
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -46,3 +50,24 @@ def first_fault(verdict: Verdict) -> tuple[str, int, int | None, str] | None:
     """File, line, number and kind of the first bad record."""
     bad = verdict.bad
     return (bad.file, bad.line, bad.sequence, bad.what) if bad else None
+
+
+def until(true: Callable[[], bool]) -> None:
+    """Wait for the writer; the test's own time limit ends a wait that is in vain."""
+    while not true():
+        time.sleep(0.002)
+
+
+class Disk:
+    """An fsync that fails or waits when told to; the rest of the disk is real."""
+
+    def __init__(self) -> None:
+        self.error: OSError | None = None
+        self.open = threading.Event()
+        self.open.set()
+
+    def fsync(self, descriptor: int) -> None:
+        self.open.wait(60)
+        if self.error:
+            raise self.error
+        os.fsync(descriptor)

@@ -115,6 +115,21 @@ def test_a_forged_checkpoint_is_named(tmp_path: Path, name: str) -> None:
     assert first_fault(verdict_of(tmp_path)) == (NAME, 3, 3, "forged checkpoint")
 
 
+def test_a_checkpoint_is_not_called_forged_where_its_signer_is_not_known(tmp_path: Path) -> None:
+    """The line that named the signer is gone: that alone is said, unless it is told who must have signed."""
+    write(tmp_path, signer=SIGNER)
+    lines = (tmp_path / NAME).read_bytes().splitlines(keepends=True)
+    (tmp_path / NAME).write_bytes(b"".join(lines[1:]))
+    assert entries_of(tmp_path)[1]["kind"] == "checkpoint"
+
+    for demands in ({}, {"signer": SIGNER.public}):
+        verdict = verdict_of(tmp_path, **demands)
+        assert [fault.what for fault in verdict.faults] == ["missing"]
+        assert bool(verdict.signed) is bool(demands)
+    others = verdict_of(tmp_path, signer=OTHER.public)
+    assert "forged checkpoint" in {fault.what for fault in others.faults}
+
+
 def test_what_a_checkpoint_vouches_for_cannot_be_computed_anew(tmp_path: Path) -> None:
     """With all hashes made right again behind a changed line, the checkpoint still does not fit."""
     write(tmp_path, signer=SIGNER)

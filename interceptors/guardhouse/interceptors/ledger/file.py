@@ -57,13 +57,18 @@ class LedgerFile:
         self._fsync, self._stamp = fsync, stamp
         self._descriptor = -1
 
-    def open(self) -> Opened:
-        """Open or create the file, take the lock, and cut off what no newline ended."""
+    def open(self, ours: Sequence[bytes] = ()) -> Opened:
+        """Open or create the file, take the lock, and cut off what no newline ended.
+
+        Of *ours*, lines that wait to be written, an earlier try may have left some: they are not found, but
+        taken back. Nobody knows whether they are on disk.
+        """
         self.close()
         # A folder made here is 0700; one that is there keeps its mode, it may hold more than ours.
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = _open_alone(self.path)
         try:
+            self._take_back(descriptor, ours)
             tail = _read_tail(descriptor)
             last, whole = _last_line(tail)
             self.size = os.fstat(descriptor).st_size - len(tail) + whole
@@ -125,6 +130,12 @@ class LedgerFile:
             os.close(self._descriptor)
             self._descriptor = -1
 
+    def _take_back(self, descriptor: int, ours: Sequence[bytes]) -> None:
+        """Cut off what stands behind the last line known to be on disk, if it is the beginning of *ours*."""
+        left = os.fstat(descriptor).st_size - self.size
+        if ours and left > 0 and os.pread(descriptor, left, self.size) == b"\n".join((*ours, b""))[:left]:
+            os.ftruncate(descriptor, self.size)
+
     def _cut(self, descriptor: int) -> Torn | None:
         """Move what stands behind the last whole line to a file of its own: it is evidence."""
         size = os.fstat(descriptor).st_size - self.size
@@ -135,6 +146,9 @@ class LedgerFile:
         try:
             _write_all(copy, os.pread(descriptor, size, self.size))
             self._fsync(copy)
+        except BaseException:  # every try would leave one more
+            kept.unlink()
+            raise
         finally:
             os.close(copy)
         os.ftruncate(descriptor, self.size)

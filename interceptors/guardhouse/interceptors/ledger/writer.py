@@ -109,7 +109,7 @@ class Writer:
         """Open the file anew if it is not as we left it; a gap entry then tells what was found."""
         if self._file.in_place() and self._file.untouched():
             return
-        opened = self._file.open()
+        opened = self._file.open(self._batch)
         self._keeper.look_at(opened, self.landed)
         self._keeper.note_torn(opened)
         found = link_of(opened.last, self._digest)
