@@ -1,0 +1,80 @@
+"""Where it is kept what has been spent: in memory, in SQLite, in Redis. All of them keep one promise.
+
+Units are whole numbers. What is taken counts as spent at once, whether it is used or not: who takes and is
+killed has paid. So whatever happens, in any number of processes, no more than `Account.limit` is ever taken
+and not given back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final, NamedTuple, Protocol
+
+GRACE: Final = 86_400.0  # seconds an account is kept after its end: clocks differ, and may be set back
+
+
+class Account(NamedTuple):
+    """One budget of one holder, in one window.
+
+    Attributes:
+        name: Whose and which: the same text is the same account, in every process. Printable, at most 1 KiB.
+        window: Which hour, day or month: "2026-11-25T14", "2026-11-25", "2026-11".
+        limit: Units that may be spent in the window, 1 to 2**53 - 1.
+        ends: When the window ends, in seconds since the epoch.
+    """
+
+    name: str
+    window: str
+    limit: int
+    ends: float
+
+
+class Want(NamedTuple):
+    """Units to take from *account*: as many as there are, at least *least*, at most *most*."""
+
+    account: Account
+    least: int
+    most: int
+
+
+class Short(NamedTuple):
+    """Nothing was taken: *account* has but *left* units."""
+
+    account: Account
+    left: int
+
+
+class Entry(NamedTuple):
+    """What is known of one account. *limit* is that of the newest `take`."""
+
+    name: str
+    window: str
+    limit: int
+    spent: int
+    ends: float
+
+
+class StoreError(Exception):
+    """The store did not do what it was asked, as far as is known. The text is for the operator alone."""
+
+
+class Store(Protocol):
+    """Used from any thread. May block, for as long as it says; raises StoreError, and nothing else."""
+
+    def take(self, wants: Sequence[Want]) -> tuple[int, ...] | Short:
+        """Take from all accounts, each once, in a step that nobody sees half done; or from none.
+
+        Where that fails with StoreError it may have happened all the same: then it is spent.
+        """
+
+    def give(self, units: Sequence[tuple[Account, int]]) -> None:
+        """Give back what was taken and not used. Never makes more of an account than its limit."""
+
+    def entries(self) -> Iterator[Entry]:
+        """All accounts, those past their end included, by name and window."""
+
+    def reset(self, name: str) -> int:
+        """Forget what was spent from accounts called *name*, in all windows; how many there were."""
+
+    def close(self) -> None:
+        """Let go of files and connections; idempotent."""
