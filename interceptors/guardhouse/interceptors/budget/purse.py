@@ -16,7 +16,7 @@ from typing import Final, Protocol
 from guardhouse.interceptors.bounded import Bounded
 from guardhouse.interceptors.chain import LOG
 
-from .stores import Account, Short, Store, StoreError, StoreUnasked, Want
+from .stores import Account, Short, Store, StoreError, UnaskedError, Want
 
 AHEAD: Final = 500  # a five-hundredth of a budget is taken ahead
 IDLE: Final = 1.0  # seconds after which units that nobody used go back
@@ -204,7 +204,7 @@ class Purse:
         try:
             if units:
                 self._store.give(units)
-        except StoreUnasked:
+        except UnaskedError:
             self.refund(units)
             raise
 

@@ -58,7 +58,7 @@ class StoreError(Exception):
     """The store did not do what it was asked, as far as is known. The text is for the operator alone."""
 
 
-class StoreUnasked(StoreError):
+class UnaskedError(StoreError):
     """The store was not even asked: nothing has happened."""
 
 
@@ -74,7 +74,7 @@ class Store(Protocol):
     def give(self, units: Sequence[tuple[Account, int]]) -> None:
         """Give back what was taken and not used. Never makes more of an account than its limit.
 
-        Not to be tried again where it fails, unless with StoreUnasked: it may have happened.
+        Not to be tried again where it fails, unless with UnaskedError: it may have happened.
         """
 
     def entries(self) -> Iterator[Entry]:
