@@ -77,7 +77,7 @@ def test_one_who_lacks_a_claim_shares_with_all_who_do() -> None:
 
 def test_a_budget_applies_to_the_holders_of_its_roles() -> None:
     """Without roles, to everybody."""
-    limited = budget()._replace(roles=frozenset({"analyst"}))
+    limited = Budget("research", DAY, (), roles=frozenset({"analyst"}))
 
     assert [limited.applies(frozenset(held)) for held in ((), ("analyst", "x"), ("x",))] == [
         False,

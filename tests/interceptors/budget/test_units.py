@@ -110,8 +110,7 @@ def test_bytes_are_those_of_the_message_and_of_the_largest_answer() -> None:
 
 
 def test_what_it_really_cost() -> None:
-    """Both ways of the wire, the model's time rounded up, the input in full; never more than was reserved."""
+    """Both ways of the wire, and the model's time, rounded up; of the rest, what was reserved."""
     done = call(request_bytes=10, response_bytes=30, model_ns=2_000_001)
 
-    assert [real(unit, done, 1000) for unit in UNITS] == [1000, 1000, 1000, 40, 3]
-    assert [real(unit, done, 2) for unit in UNITS] == [2, 2, 2, 2, 2]
+    assert [real(unit, done) for unit in UNITS] == [None, None, None, 40, 3]

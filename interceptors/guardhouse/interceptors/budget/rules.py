@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
-from typing import Final, NamedTuple
+from typing import Final
 from urllib.parse import quote, unquote
 
 from guardhouse.interceptors.call import Call
@@ -18,8 +19,9 @@ LONGEST: Final = 200  # characters of one part of an account's name; a longer on
 PLAIN: Final = "/:@+-_."  # characters that stay as they are beside letters and digits
 
 
-class Budget(NamedTuple):
-    """One budget.
+@dataclass(frozen=True, slots=True, eq=False)
+class Budget:
+    """One budget. Two are the same only as one object.
 
     Attributes:
         name: What the policy calls it: of a role, the role's name.
@@ -47,7 +49,12 @@ def account(budget: Budget, call: Call) -> str:
 
     The amount is no part of it: what was spent stays spent where the policy changes it.
     """
-    parts = [f"{each}={_part(value(each, call))}" for each in budget.per]
+    return named(budget, tuple([value(each, call) for each in budget.per]))
+
+
+def named(budget: Budget, values: Sequence[str]) -> str:
+    """The same for the *values* of what it tells apart, in the order of `per`."""
+    parts = [f"{part}={_part(value)}" for part, value in zip(budget.per, values, strict=True)]
     return " ".join([quote(budget.name, PLAIN), f"{budget.amount.unit}/{budget.amount.period}", *parts])
 
 

@@ -96,13 +96,13 @@ def _elements(request: Any) -> int:
     return max(1, sum(int(prod(tensor.shape)) for tensor in getattr(request, "inputs", ())))
 
 
-def real(unit: str, call: Call, reserved: int) -> int:
-    """What a settled call whose work had begun has cost: at most what was reserved.
+def real(unit: str, call: Call) -> int | None:
+    """What a settled call has cost; None where that is what its messages were reserved for.
 
-    Its input is paid for in full, also by who has left before the answer.
+    Input is paid for in full, also by who has left before the answer.
     """
     if unit == "bytes":
-        return min(reserved, call.request_bytes + call.response_bytes)
+        return call.request_bytes + call.response_bytes
     if unit == "seconds":
-        return min(reserved, ceil(call.model_ns / 1e6))
-    return reserved
+        return ceil(call.model_ns / 1e6)
+    return None
