@@ -80,6 +80,7 @@ class Refusal(Exception):  # noqa: N818 - a refusal is a decision, not a defect
         note: What the operator should know; goes to the ledger, never to the caller.
         say: More for the caller, in words of ours: positions, sizes and limits, never anybody's text.
         retry_after: Seconds until the same call may pass; None where trying again cannot help.
+        limit: The limit that refused, by the name that its caller may know.
         code: Only for HANDLER: the status that the service behind the chain chose.
     """
 
@@ -90,6 +91,7 @@ class Refusal(Exception):  # noqa: N818 - a refusal is a decision, not a defect
         *,
         say: str = "",
         retry_after: float | None = None,
+        limit: str = "",
         code: StatusCode | None = None,
     ) -> None:
         answer = REASONS[reason]
@@ -100,3 +102,4 @@ class Refusal(Exception):  # noqa: N818 - a refusal is a decision, not a defect
         self.words = sentence(f"{answer.words}: {say}") if say else answer.words
         self.note = note
         self.retry_after = retry_after
+        self.limit = limit

@@ -199,7 +199,8 @@ def _demand(found: Short | bool | None, charges: Sequence[Charge], call: Call) -
     note = f"{account.name} {account.window}: {wanted.units} wanted, {left} of {account.limit} left"
     hopeless = wanted.units > account.limit
     wait = None if hopeless else max(1.0, account.ends - call.wall)
-    raise Refusal("BUDGET_EXHAUSTED", note, say=_words(wanted, left), retry_after=wait)
+    say, name = _words(wanted, left), wanted.budget.name
+    raise Refusal("BUDGET_EXHAUSTED", note, say=say, retry_after=wait, limit=name)
 
 
 def _words(wanted: Charge, left: int) -> str:
