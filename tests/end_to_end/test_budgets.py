@@ -114,7 +114,7 @@ async def test_callers_who_leave_early_pay(served: Callable[..., Gate]) -> None:
 
 
 def test_what_the_caller_is_told(served: Callable[..., Gate]) -> None:
-    """Status, reason, which limit, how much of it, and when to come again, also for retries of grpc itself."""
+    """Status, reason, which limit, how much of it, and when to come again, in words and numbers."""
     gate = served("[{name: trial, amount: 5 elements/hour}]")
     error = refusal(gate, values=6)
     assert "RetryInfo" not in details(error), "no window can pay for it"
