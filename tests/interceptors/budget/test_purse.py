@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from guardhouse.interceptors.budget.purse import AHEAD, DRY, IDLE, Direct, Purse, Till
+from guardhouse.interceptors.budget.purse import AHEAD, DRY, IDLE, Purse
 from guardhouse.interceptors.budget.stores import Account, Short, StoreError, UnaskedError, Want
 from guardhouse.interceptors.budget.stores.memory import MemoryStore
 
@@ -59,11 +59,11 @@ def purse(store: Watched) -> Iterator[Purse]:
     made.close()
 
 
-def pay(till: Till, costs: dict[Account, int], exact: bool = False) -> bool:
+def pay(purse: Purse, costs: dict[Account, int], exact: bool = False) -> bool:
     """Reserve as the guard does: whether all of it was."""
-    found = till.reserve(costs, exact)
+    found = purse.reserve(list(costs.items()), exact)
     if found is False:
-        found = till.fetch(costs, exact) is None
+        found = purse.fetch(list(costs.items()), exact) is None
     return found is True
 
 
@@ -95,7 +95,7 @@ def test_an_exact_budget_is_asked_for_every_call(store: Watched, purse: Purse) -
 def test_all_or_nothing(store: Watched, purse: Purse) -> None:
     """A call that one of its accounts cannot pay for takes nothing from the others."""
     rich, poor = account(1000, "rich"), account(3, "poor")
-    refused = purse.fetch({rich: 10, poor: 4}, exact=False)
+    refused = purse.fetch([(rich, 10), (poor, 4)])
 
     assert refused == Short(poor, 3)
     assert store.spent == 0
@@ -128,7 +128,7 @@ def test_idle_units_go_back(store: Watched, purse: Purse) -> None:
 def test_an_account_that_had_too_little_is_left_alone_for_a_moment(store: Watched) -> None:
     """A flood on an empty account does not become a flood on the store; what comes back is seen soon."""
     now = 100.0
-    purse, day = Purse(store, lambda: now), account(1)
+    purse, day = Purse(store, clock=lambda: now), account(1)
     assert pay(purse, {day: 1})
     refused = [pay(purse, {day: 1}) for _ in range(50)]
     asked = store.asked
@@ -172,7 +172,7 @@ def test_a_store_that_fails_costs_nothing_that_was_in_hand(store: Watched, purse
     pay(purse, {day: 1})
     store.error = StoreError("gone")
     with pytest.raises(StoreError):
-        purse.fetch({day: 30}, exact=False)
+        purse.fetch([(day, 30)])
 
     assert pay(purse, {day: 10})
     assert store.spent == 11
@@ -217,11 +217,11 @@ def test_no_order_of_calls_spends_more_than_there_is(steps: list[Step], limits: 
         assert spent(each) == sum(units for of, units in held if of == each)
 
 
-def race(tills: Sequence[Till], day: Account, callers: int, tries: int) -> int:
-    """Units that *callers* threads could pay, each trying so often through one of *tills*."""
+def race(purses: Sequence[Purse], day: Account, callers: int, tries: int) -> int:
+    """Units that *callers* threads could pay, each trying so often through one of *purses*."""
 
     def work(place: int) -> int:
-        return sum(pay(tills[place % len(tills)], {day: 1}) for _ in range(tries))
+        return sum(pay(purses[place % len(purses)], {day: 1}) for _ in range(tries))
 
     with ThreadPoolExecutor(callers) as pool:
         return sum(pool.map(work, range(callers)))
@@ -230,8 +230,8 @@ def race(tills: Sequence[Till], day: Account, callers: int, tries: int) -> int:
 def test_64_callers_race_one_budget() -> None:
     """Of a budget of 5,000 for 12,800 tries all is spent, and not one more: directly, and through a purse."""
     day = account(5000)
-    with closing(Direct(MemoryStore())) as direct, closing(Purse(MemoryStore())) as purse:
-        assert race([direct], day, 64, 200) == 5000
+    with closing(Purse(MemoryStore(), waits=False)) as memory, closing(Purse(MemoryStore())) as purse:
+        assert race([memory], day, 64, 200) == 5000
         assert race([purse], day, 64, 200) == 5000
 
 

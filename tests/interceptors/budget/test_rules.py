@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guardhouse.interceptors.budget.rules import Budget, account, network, value
+from guardhouse.interceptors.budget.rules import Accounts, Budget, network, value
 from guardhouse.interceptors.budget.units import amount
 from guardhouse.interceptors.call import Call, Principal
 
@@ -38,13 +38,15 @@ def test_the_account_tells_apart_what_the_budget_does(per: tuple[str, ...], name
     who = Principal(name="me", issuer="https://issuer", claims={"tenant": "acme \n", "level": 3})
     asked = call(principal=who, model="digits", peer="ipv4:192.0.2.1:4000")
 
-    assert account(budget(*per), asked) == name
+    assert Accounts().of(budget(*per), asked).name == name
 
 
 @given(one=st.text(max_size=400), other=st.text(max_size=400))
 def test_two_callers_never_share_an_account_by_their_names(one: str, other: str) -> None:
     """Names differ, accounts differ: whatever characters, however long. The store can print them all."""
-    accounts = [account(budget("principal"), call(principal=Principal(name=each))) for each in (one, other)]
+    accounts = [
+        Accounts().of(budget("principal"), call(principal=Principal(name=each))).name for each in (one, other)
+    ]
 
     assert (accounts[0] == accounts[1]) == (one == other)
     assert all(each.isascii() and each.isprintable() and len(each) <= 1024 for each in accounts)

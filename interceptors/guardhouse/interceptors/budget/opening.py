@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from guardhouse.interceptors.chain import LOG
 
 from . import Budget, Budgets, Clamps
-from .purse import Direct, Purse, Till
+from .purse import Purse
 from .stores import Store, StoreError
 from .stores.memory import MemoryStore
 
@@ -24,14 +24,14 @@ def opened(
         clamps: The worst that one message can cost.
         stack: Closed once every call is settled.
     """
-    till: Till = Direct(MemoryStore()) if store is None else Purse(store)
-    stack.callback(_close, till)
+    purse = Purse(MemoryStore(), waits=False) if store is None else Purse(store)
+    stack.callback(_close, purse)
     if budgets:
-        yield Budgets(till, [budget for budget in budgets if budget.roles is None], clamps)
+        yield Budgets(purse, [budget for budget in budgets if budget.roles is None], clamps)
 
 
-def _close(till: Till) -> None:
+def _close(purse: Purse) -> None:
     try:
-        till.close()
+        purse.close()
     except StoreError as error:
         LOG.error("units of budgets could not be given back: %s", error)

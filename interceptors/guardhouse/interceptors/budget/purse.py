@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Final, Protocol
+from collections.abc import Callable, Sequence
+from itertools import islice
+from typing import Final
 
 from guardhouse.interceptors.bounded import Bounded
 from guardhouse.interceptors.chain import LOG
@@ -23,86 +24,53 @@ IDLE: Final = 1.0  # seconds after which units that nobody used go back
 DRY: Final = 0.2  # seconds for which an account that had too little is not asked again
 MOST: Final = 100_000  # accounts with units in hand; of more, no units are taken ahead
 PATIENCE: Final = 2.0  # seconds to wait for those who ask the store before
-Key = tuple[str, str]
+LOOKS: Final = 8  # hands that a new one looks at, to drop those that are empty
+Cost = tuple[Account, int]
 
 
-class Till(Protocol):
-    """Where calls pay. `reserve` and `refund` never wait."""
+class _Hand:
+    """Units in hand of one account. *touched*: when they last changed, in monotonic seconds."""
 
-    def reserve(self, costs: Mapping[Account, int], exact: bool) -> Short | bool:
-        """Reserve all *costs*, or none: True, `Short`, or False where only `fetch` can tell."""
+    __slots__ = ("touched", "units")
 
-    def fetch(self, costs: Mapping[Account, int], exact: bool) -> Short | None:
-        """The same, and asks the store. May block; raises StoreError."""
-
-    def refund(self, units: Sequence[tuple[Account, int]]) -> None:
-        """Give back what was reserved and not used."""
-
-    def left(self, account: Account) -> int:
-        """Units that *account* has. May block; raises StoreError."""
-
-    def close(self) -> None:
-        """Give everything back."""
-
-
-class Direct:
-    """A till whose *store* never blocks."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self.refund = store.give
-        self.close = store.close
-
-    def reserve(self, costs: Mapping[Account, int], exact: bool) -> Short | bool:
-        """See `Till`; never False."""
-        found = self._store.take([Want(account, cost, cost) for account, cost in costs.items()])
-        return found if isinstance(found, Short) else True
-
-    def fetch(self, costs: Mapping[Account, int], exact: bool) -> Short | None:
-        """See `Till`."""
-        found = self.reserve(costs, exact)
-        return found if isinstance(found, Short) else None
-
-    def left(self, account: Account) -> int:
-        """See `Till`."""
-        return _left(self._store, account)
+    def __init__(self, units: int, touched: float) -> None:
+        self.units, self.touched = units, touched
 
 
 class Purse:
-    """A till with units in hand.
+    """Where calls pay. `reserve` and `refund` never wait.
 
     Args:
-        store: Where they are taken from, and closed with the purse.
+        store: Where units are taken from; closed with the purse.
+        waits: Whether the store may block, and others take from it as well. One that does neither, in
+            memory, is asked wherever there is need; idle units lie here as well as there.
         clock: Monotonic seconds.
     """
 
-    def __init__(self, store: Store, clock: Callable[[], float] = time.monotonic) -> None:
-        self._store = store
-        self._clock = clock
-        self._hand: dict[Key, tuple[Account, int, float]] = {}  # units, and when they were last touched
-        self._dry: Bounded[Key, tuple[int, float]] = Bounded(MOST)  # units there were, and until when
+    def __init__(
+        self, store: Store, *, waits: bool = True, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._store, self._waits, self._clock = store, waits, clock
+        self._hands: dict[Account, _Hand] = {}
+        self._dry: Bounded[Account, tuple[int, float]] = Bounded(MOST)  # units there were, and until when
         self._lock = threading.Lock()
         self._asking = threading.Lock()  # one at a time: what the first brings may do for all
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._tidy, name="guardhouse-budgets", daemon=True)
-        self._thread.start()
+        if waits:
+            self._thread.start()
 
-    def reserve(self, costs: Mapping[Account, int], exact: bool) -> Short | bool:
-        """See `Till`. *exact*: False, unless it is known that there is too little."""
-        now = self._clock()
-        with self._lock:
-            for account, cost in costs.items():
-                if self._units(account) < cost:
-                    short = self._known_short(account, cost, now)
-                    return short or False
-            if exact:
-                return False
-            for account, cost in costs.items():
-                self._put(account, -cost, now)
-        return True
+    def reserve(self, costs: Sequence[Cost], exact: bool = False) -> Short | bool:
+        """Reserve all *costs*, or none: True, `Short`, or False where only `fetch` can tell.
 
-    def fetch(self, costs: Mapping[Account, int], exact: bool) -> Short | None:
-        """See `Till`."""
+        *exact*: what is in hand does not count, if there are others who take from the store.
+        """
+        if not self._waits:
+            return self._reserve(costs) or self._ask(costs) or True
+        return self._known_short(costs) or (not exact and self._reserve(costs))
+
+    def fetch(self, costs: Sequence[Cost], exact: bool = False) -> Short | None:
+        """The same, and asks the store. May block; raises StoreError."""
         if not self._asking.acquire(timeout=PATIENCE):
             raise StoreError("too many wait for the store of budgets")
         try:
@@ -113,75 +81,111 @@ class Purse:
         finally:
             self._asking.release()
 
-    def refund(self, units: Sequence[tuple[Account, int]]) -> None:
-        """See `Till`."""
+    def refund(self, costs: Sequence[Cost]) -> None:
+        """Give back what was reserved and not used."""
         now = self._clock()
         with self._lock:
-            for account, count in units:
-                self._put(account, count, now)
+            for account, units in costs:
+                self._put(account, units, now)
 
     def left(self, account: Account) -> int:
-        """See `Till`; with what is in hand here."""
-        return self._units(account) + _left(self._store, account)
+        """Units that *account* has. May block; raises StoreError."""
+        hand = self._hands.get(account)
+        return (hand.units if hand else 0) + _left(self._store, account)
 
     def close(self) -> None:
-        """See `Till`. Raises StoreError where that cannot be done: what was in hand is spent then."""
+        """Give everything back. Raises StoreError where that cannot be done: it is spent then."""
         self._ended.set()
-        self._thread.join(PATIENCE)
+        if self._thread.is_alive():
+            self._thread.join(PATIENCE)
         try:
             self._give_back(older_than=float("inf"))
         finally:
             self._store.close()
 
-    def _ask(self, costs: Mapping[Account, int], exact: bool) -> Short | None:
+    def _reserve(self, costs: Sequence[Cost]) -> bool:
+        """Reserve from what is in hand, if all of it is there."""
+        now, hands = self._clock(), self._hands
+        with self._lock:
+            for account, units in costs:
+                hand = hands.get(account)
+                if hand is None or hand.units < units:
+                    return False
+            for account, units in costs:
+                hand = hands[account]
+                hand.units -= units
+                hand.touched = now
+        return True
+
+    def _ask(self, costs: Sequence[Cost], exact: bool = False) -> Short | None:
         """Take what is wanting from the store, and some more."""
-        held = {} if exact else self._set_aside(costs)
-        wants = [self._want(account, cost - held.get(account, 0), exact) for account, cost in costs.items()]
+        held = [0] * len(costs) if exact else self._set_aside(costs)
+        aside = [(account, units) for (account, _), units in zip(costs, held, strict=True)]
+        wants = [
+            self._want(account, units - had, exact) for (account, units), had in zip(costs, held, strict=True)
+        ]
         try:
             found = self._store.take(wants)
         except StoreError:
-            self.refund(list(held.items()))
+            self.refund(aside)
             raise
         if isinstance(found, Short):
-            self.refund(list(held.items()))
-            now = self._clock()
-            self._dry.put((found.account.name, found.account.window), (found.left, now + DRY))
-            return Short(found.account, found.left + held.get(found.account, 0))
-        more = [(want.account, taken - want.least) for want, taken in zip(wants, found, strict=True)]
-        self.refund([(account, units) for account, units in more if units])
+            self.refund(aside)
+            if self._waits:
+                self._dry.put(found.account, (found.left, self._clock() + DRY))
+            return Short(found.account, found.left + dict(aside)[found.account])
+        self.refund([(want.account, taken - want.least) for want, taken in zip(wants, found, strict=True)])
         return None
 
-    def _set_aside(self, costs: Mapping[Account, int]) -> dict[Account, int]:
+    def _set_aside(self, costs: Sequence[Cost]) -> list[int]:
         """Take from what is in hand as much of *costs* as there is: it must not be spent meanwhile."""
-        now = self._clock()
+        held = []
         with self._lock:
-            held = {account: min(cost, self._units(account)) for account, cost in costs.items()}
-            for account, units in held.items():
-                self._put(account, -units, now)
+            for account, units in costs:
+                hand = self._hands.get(account)
+                had = min(units, hand.units) if hand else 0
+                if hand:
+                    hand.units -= had
+                held.append(had)
         return held
 
     def _want(self, account: Account, wanting: int, exact: bool) -> Want:
-        ahead = 0 if exact or len(self._hand) >= MOST else account.limit // AHEAD
+        ahead = 0 if exact or len(self._hands) >= MOST else account.limit // AHEAD
         return Want(account, wanting, wanting + ahead)
 
-    def _units(self, account: Account) -> int:
-        held = self._hand.get((account.name, account.window))
-        return held[1] if held else 0
-
     def _put(self, account: Account, units: int, now: float) -> None:
-        key = (account.name, account.window)
-        left = self._units(account) + units
-        if left:
-            self._hand[key] = account, left, now
-        else:
-            self._hand.pop(key, None)
+        hand = self._hands.get(account)
+        if hand is not None:
+            hand.units += units
+            hand.touched = now
+        elif units:
+            self._make_room(now)
+            self._hands[account] = _Hand(units, now)
 
-    def _known_short(self, account: Account, cost: int, now: float) -> Short | None:
-        dry = self._dry.get((account.name, account.window))
-        units = self._units(account)
-        if dry is None or now >= dry[1] or dry[0] + units >= cost:
+    def _make_room(self, now: float) -> None:
+        """Look at the oldest hands, and drop those with nothing: what a new one costs is always the same.
+
+        Where no thread gives back what is idle, that is done here too.
+        """
+        for account in list(islice(self._hands, LOOKS)):
+            hand = self._hands.pop(account)
+            if hand.units and not self._waits and hand.touched < now - IDLE:
+                self._store.give([(account, hand.units)])
+            elif hand.units:
+                self._hands[account] = hand
+
+    def _known_short(self, costs: Sequence[Cost]) -> Short | None:
+        """An account that had too little a moment ago, and has still, with what is in hand."""
+        if not self._dry:
             return None
-        return Short(account, dry[0] + units)
+        for account, units in costs:
+            dry = self._dry.get(account)
+            if dry is not None and self._clock() < dry[1]:
+                hand = self._hands.get(account)
+                left = dry[0] + (hand.units if hand else 0)
+                if left < units:
+                    return Short(account, left)
+        return None
 
     def _tidy(self) -> None:
         trouble = ""
@@ -197,10 +201,9 @@ class Purse:
     def _give_back(self, older_than: float) -> None:
         """Give back what nobody touched. What fails may have happened, so it is spent: never given twice."""
         with self._lock:
-            idle = [(key, held) for key, held in self._hand.items() if held[2] < older_than]
-            for key, _ in idle:
-                del self._hand[key]
-        units = [(account, count) for _, (account, count, _) in idle]
+            idle = [account for account, hand in self._hands.items() if hand.touched < older_than]
+            units = [(account, self._hands.pop(account).units) for account in idle]
+        units = [each for each in units if each[1]]
         try:
             if units:
                 self._store.give(units)

@@ -10,9 +10,12 @@ from hashlib import sha256
 from typing import Final
 from urllib.parse import quote, unquote
 
+from guardhouse.interceptors.bounded import Bounded
 from guardhouse.interceptors.call import Call
 
+from .stores import Account
 from .units import Amount
+from .windows import Calendar
 
 CLAIM: Final = "claim."  # in front of a claim's name
 LONGEST: Final = 200  # characters of one part of an account's name; a longer one is hashed
@@ -44,18 +47,41 @@ class Budget:
         return self.roles is None or bool(self.roles & roles)
 
 
-def account(budget: Budget, call: Call) -> str:
-    """The name of the account that *call* draws on: "analyst elements/day principal=spiffe://acme/me".
+def named(budget: Budget, values: Sequence[str]) -> str:
+    """The name of an account: "analyst elements/day principal=spiffe://acme/me".
 
     The amount is no part of it: what was spent stays spent where the policy changes it.
+
+    Args:
+        budget: Whose.
+        values: Of what it tells apart, in the order of `per`.
     """
-    return named(budget, tuple([value(each, call) for each in budget.per]))
-
-
-def named(budget: Budget, values: Sequence[str]) -> str:
-    """The same for the *values* of what it tells apart, in the order of `per`."""
     parts = [f"{part}={_part(value)}" for part, value in zip(budget.per, values, strict=True)]
     return " ".join([quote(budget.name, PLAIN), f"{budget.amount.unit}/{budget.amount.period}", *parts])
+
+
+class Accounts:
+    """The account that a call draws on, by budget, caller and window."""
+
+    def __init__(self) -> None:
+        self._calendar = Calendar()
+        self._known: Bounded[tuple[Budget, object], Account] = Bounded(8192)
+
+    def of(self, budget: Budget, call: Call) -> Account:
+        """The account of *budget* that *call* draws on now."""
+        # The principal is one object for as long as it is remembered: no need to put its name together.
+        key = budget, call.principal if budget.per == ("principal",) else _values(budget, call)
+        window = self._calendar.at(budget.amount.period, call.wall)
+        account = self._known.get(key)
+        if account is None or account.window != window.name:
+            name = named(budget, _values(budget, call))
+            account = Account(name, window.name, budget.amount.count, window.ends)
+            self._known.put(key, account)
+        return account
+
+
+def _values(budget: Budget, call: Call) -> tuple[str, ...]:
+    return tuple([value(part, call) for part in budget.per])
 
 
 def value(part: str, call: Call) -> str:
