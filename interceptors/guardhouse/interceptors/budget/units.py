@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from math import ceil, prod
+from math import ceil
 from typing import Any, Final, NamedTuple
 
 from guardhouse.interceptors.call import Call
@@ -93,7 +93,13 @@ def _rows(request: Any) -> int:
 
 def _elements(request: Any) -> int:
     """Elements of all inputs, however they are packed. What has no inputs is one element."""
-    return max(1, sum(int(prod(tensor.shape)) for tensor in getattr(request, "inputs", ())))
+    total = 0
+    for tensor in getattr(request, "inputs", ()):
+        count: int = 1
+        for length in tensor.shape:
+            count *= length
+        total += count
+    return max(1, total)
 
 
 def real(unit: str, call: Call) -> int | None:
