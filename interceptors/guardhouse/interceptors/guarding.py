@@ -9,6 +9,7 @@ from pathlib import Path
 
 from .capture import Capture, Capturing, Store
 from .chain import Chain, Guard, Stage
+from .concurrency import Concurrency
 from .deadline import Deadline
 from .identity import Identity
 from .ledger import Ledger
@@ -70,6 +71,7 @@ def guard(
     service: str = "guardhouse",
     deadline: float = 60.0,
     rate: RateLimit | None = None,
+    concurrency: Concurrency | None = None,
     metrics: Metrics | None = None,
     exists: Callable[[str, str], bool] = _anything,
     capture: Capturing | None = None,
@@ -94,6 +96,7 @@ def guard(
         service: What the spans call this service.
         deadline: Seconds that a call may take.
         rate: Keeps the limits that the policy sets; a fresh `RateLimit` if None.
+        concurrency: The same for calls at the same time; a fresh `Concurrency` if None.
         metrics: Counts every call, and is shown what the parts of the guard tell.
         exists: Whether a (model, version) is served, an empty version being any. Asked only for methods of
             the inference protocol, whose models the policy decides about.
@@ -126,6 +129,7 @@ def guard(
             rate,
             Validation(),
             ModelAuthorization(exists),
+            concurrency or Concurrency(),
             *_capture(capture, stack),
         )
         if spans is not None:

@@ -48,6 +48,7 @@ REASONS: Final[Mapping[str, Answer]] = MappingProxyType(
         "TENSOR_CONTENTS": Answer(StatusCode.INVALID_ARGUMENT, "a tensor's contents do not fit its shape"),
         "TENSOR_UNKNOWN": Answer(StatusCode.INVALID_ARGUMENT, "the model has no tensor of that name"),
         "RATE_LIMITED": Answer(StatusCode.RESOURCE_EXHAUSTED, "too many calls; slow down"),
+        "CONCURRENCY_LIMITED": Answer(StatusCode.RESOURCE_EXHAUSTED, "too many calls at once"),
         "LEDGER_UNAVAILABLE": Answer(StatusCode.UNAVAILABLE, "calls cannot be recorded at the moment"),
         "KEYS_UNAVAILABLE": Answer(StatusCode.UNAVAILABLE, "tokens cannot be checked at the moment"),
         "DEADLINE_EXCEEDED": Answer(StatusCode.DEADLINE_EXCEEDED, "the deadline has passed"),
