@@ -182,7 +182,7 @@ async def test_who_leaves_gets_no_slot_before_the_handler_stops(colour: str, sha
     ended (a task), and when it returns where it cannot (a thread)."""
     room = Room()
     async with serving(colour, room.chain, room.behave) as server:
-        extra = {"timeout": 0.2} if end == "overdue" else {}
+        extra = {"timeout": 1.0} if end == "overdue" else {}
         calls = [begin(server, shape, b"waits", **extra) for _ in range(MOST)]
         finished = [asyncio.ensure_future(finish(call)) for call in calls]
         await room.entered(MOST)
