@@ -143,7 +143,7 @@ BAD = {
         "roles.r.concurrency",
         "unknown key",
     ),
-    "budget": (changed("{rate: 100/s}", "{budget: 9}"), 6, "roles.r.limits.budget", "is not supported"),
+    "budget": (changed("{rate: 100/s}", "{budget: 9}"), 6, "roles.r.limits.budget", "is not a budget"),
     "rate without period": (changed("100/s", '"100"'), 6, "roles.r.limits.rate", "write 100/s"),
     "rate of a number": (changed("100/s", "100"), 6, "roles.r.limits.rate", "is a number, not text"),
     "rate of zero": (changed("100/s", "0/s"), 6, "roles.r.limits.rate", "lets nothing through"),

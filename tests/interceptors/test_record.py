@@ -78,8 +78,18 @@ def test_a_line_of_an_allowed_call() -> None:
         "queue_us": 0,
         "model_us": 300,
         "total_us": 2000,
+        "shadow": "",
         "capture": "",
     }
+
+
+def test_a_line_names_the_budgets_in_shadow() -> None:
+    """Those that would have refused the call; the next call's line is not touched by it."""
+    pages, calls = Pages(), [_settled(), _settled()]
+    calls[0].shadow = "trial all"
+    Lines(pages).take(calls)
+
+    assert [line["shadow"] for line in pages.lines] == ["trial all", ""]
 
 
 NAMES = st.text(max_size=20)

@@ -300,14 +300,17 @@ def test_the_chains_time_is_neither_the_models_nor_the_queues() -> None:
     assert [found[f"guardhouse.{part}_us"] for part in ("chain", "queue", "model")] == [1000, 500, 1000]
 
 
-def test_a_captured_call_says_where() -> None:
-    """The reference is there, and is no part of what is kept for other calls."""
+@pytest.mark.parametrize(
+    ("fact", "value"), [("capture", "2026-11-25T10.jsonl:00cd"), ("shadow", "trial all")]
+)
+def test_a_captured_or_shadowed_call_says_so(fact: str, value: str) -> None:
+    """It is on its span, and is no part of what is kept for other calls."""
     spans = Spans(print)
-    captured = _attributes(_read(_call(capture="2026-11-25T10.jsonl:00cd"), spans))
+    told = _attributes(_read(_call(**{fact: value}), spans))
     plain = _attributes(_read(_call(), spans))
 
-    assert captured["guardhouse.capture"] == "2026-11-25T10.jsonl:00cd"
-    assert "guardhouse.capture" not in plain
+    assert told[f"guardhouse.{fact}"] == value
+    assert f"guardhouse.{fact}" not in plain
 
 
 def test_a_span_that_fails_costs_no_other() -> None:

@@ -85,6 +85,7 @@ class Call:
     units: int = 0  # what the call was charged: one for each message that a limit let through
     queue_ns: int = 0  # time the model's work waited for a free worker; not part of `model_ns`
     model_ns: int = 0  # time spent in the handler behind the chain
+    shadow: str = ""  # names of limits in shadow that would have refused it
     capture: str = ""  # where inputs and outputs were kept, if the owner asked for that
     trailers: Metadata = ()  # what guards tell the caller beside the answer
     trace_id: int = 0  # 128 bits, never 0 once opened by a record

@@ -7,14 +7,13 @@ import random
 import time
 from collections.abc import Collection, Iterable
 from enum import IntEnum
-from inspect import iscoroutinefunction, isgeneratorfunction
-from types import MethodType
 from typing import Any, ClassVar
 
 from grpc import StatusCode
 
 from .call import NOTHING_KNOWN, Call, Metadata
 from .refusal import Refusal
+from .verbs import Pending, ask, bound, said_by
 
 LOG = logging.getLogger("guardhouse")
 _LOW = (1 << 64) - 1
@@ -37,7 +36,10 @@ class Stage(IntEnum):
 
 
 class Guard:
-    """One concern. Override what you need; never wait, never do I/O. To refuse, raise `Refusal`."""
+    """One concern. Override what you need; never wait, never do I/O. To refuse, raise `Refusal`.
+
+    `inspect`, and `again` for what goes out, may raise `Later` instead, where the answer is not at hand.
+    """
 
     stage: ClassVar[Stage] = Stage.SCREENING
     strict: ClassVar[bool] = False  # nothing is answered before this guard says that it has landed
@@ -62,25 +64,6 @@ class Guard:
 
     def settle(self, call: Call) -> None:
         """Give back, charge, record: once, whatever happened. `call.status` is set."""
-
-
-def _verbs(guards: Iterable[Guard], verb: str) -> tuple[MethodType, ...]:
-    """The bound methods of the guards that have something to say at *verb*."""
-    verbs = tuple(
-        getattr(guard, verb) for guard in guards if getattr(type(guard), verb) is not getattr(Guard, verb)
-    )
-    for each in verbs:
-        if iscoroutinefunction(each) or isgeneratorfunction(each):
-            # Called and never awaited, it would let everybody through.
-            message = f"{each.__qualname__} is not a plain function: a guard never waits"
-            raise TypeError(message)
-    return verbs
-
-
-def said_by(guard: Any, refusal: Refusal) -> Refusal:
-    """*refusal*, with the stage of the `Guard` that raised it."""
-    refusal.guard = refusal.guard or guard.stage.name.lower()
-    return refusal
 
 
 class Chain:
@@ -110,11 +93,11 @@ class Chain:
         self.strict: Any = next((guard for guard in guards if guard.strict), None)
         self.under_way: set[Call] = set()  # calls that were opened and have not been settled
         self._over = False
-        self._admits = _verbs(guards, "admit")
-        self._inspects = _verbs(guards, "inspect")
-        self._agains = _verbs(guards, "again")
-        self._releases = _verbs(reversed(guards), "release")
-        self._settles = _verbs(reversed(guards), "settle")
+        self._admits = bound(guards, Guard, "admit")
+        self._inspects = bound(guards, Guard, "inspect")
+        self._agains = bound(guards, Guard, "again")
+        self._releases = bound(reversed(guards), Guard, "release")
+        self._settles = bound(reversed(guards), Guard, "settle")
         self._random = random.Random().getrandbits  # seeded by the operating system
 
     def open(self, method: str, metadata: Metadata, *, known: bool) -> Call:
@@ -142,22 +125,28 @@ class Chain:
             except Refusal as refusal:
                 raise said_by(admit.__self__, refusal) from None
 
-    def inspect(self, call: Call, request: Any) -> None:
-        """Run every guard's `inspect`; the first `Refusal` ends it."""
-        for inspect in self._inspects:
-            try:
-                inspect(call, request)
-            except Refusal as refusal:
-                raise said_by(inspect.__self__, refusal) from None
+    def inspect(self, call: Call, request: Any) -> Pending | None:
+        """Run every guard's `inspect`; the first `Refusal` ends it. Not decided yet if it is pending."""
+        return ask(self._inspects, call, request)
 
-    def again(self, call: Call, *, incoming: bool) -> None:
-        """Tell the guards what time it is, and run every guard's `again`."""
+    def again(self, call: Call, *, incoming: bool) -> Pending | None:
+        """Tell the guards what time it is, and run every guard's `again`; see `inspect`."""
         call.now, call.wall = time.monotonic(), time.time()
-        for again in self._agains:
-            try:
-                again(call, incoming)
-            except Refusal as refusal:
-                raise said_by(again.__self__, refusal) from None
+        pending = ask(self._agains, call, incoming)
+        if pending is not None and incoming:
+            raise TypeError("a guard may wait for what is in a message, not before it is read")
+        return pending
+
+    def finish(self, pending: Pending) -> None:
+        """Do what waits. Blocks; raises the guard's `Refusal`."""
+        try:
+            pending.finish()
+        except Refusal as refusal:
+            raise said_by(pending.guard, refusal) from None
+
+    def go_on(self, pending: Pending) -> Pending | None:
+        """Run the verbs of the guards behind the one that has finished."""
+        return ask(pending.rest, *pending.about)
 
     def release(self, call: Call, response: Any) -> Any:
         """Pass *response* through every guard's `release`, innermost first.

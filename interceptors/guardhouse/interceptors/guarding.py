@@ -7,6 +7,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from .budget import Clamps
+from .budget import stores as budget_stores
+from .budget.opening import opened
 from .capture import Capture, Capturing, Store
 from .chain import Chain, Guard, Stage
 from .concurrency import Concurrency
@@ -72,6 +75,8 @@ def guard(
     deadline: float = 60.0,
     rate: RateLimit | None = None,
     concurrency: Concurrency | None = None,
+    budgets: budget_stores.Store | None = None,
+    largest: int = 4 << 20,
     metrics: Metrics | None = None,
     exists: Callable[[str, str], bool] = _anything,
     capture: Capturing | None = None,
@@ -97,6 +102,9 @@ def guard(
         deadline: Seconds that a call may take.
         rate: Keeps the limits that the policy sets; a fresh `RateLimit` if None.
         concurrency: The same for calls at the same time; a fresh `Concurrency` if None.
+        budgets: Where it is kept what was spent, closed at the end; in memory, and so gone with the process,
+            if None.
+        largest: Bytes that an answer may have: what is reserved of budgets in bytes.
         metrics: Counts every call, and is shown what the parts of the guard tell.
         exists: Whether a (model, version) is served, an empty version being any. Asked only for methods of
             the inference protocol, whose models the policy decides about.
@@ -130,6 +138,7 @@ def guard(
             Validation(),
             ModelAuthorization(exists),
             concurrency or Concurrency(),
+            *opened(rules.budgets, budgets, Clamps(largest, deadline), stack),
             *_capture(capture, stack),
         )
         if spans is not None:

@@ -15,12 +15,13 @@ from typing import Final, NamedTuple
 
 from .bounded import Bounded
 from .call import Call, Principal
-from .chain import Guard, Stage, said_by
+from .chain import Guard, Stage
 from .identity import Certificate, Identity
 from .policy import Grant
 from .policy.authorization import MethodAuthorization
 from .refusal import Refusal
 from .tokens import Tokens, check
+from .verbs import said_by
 
 MOST: Final = 4096  # passports kept; one more is made anew when its holder comes back
 

@@ -65,7 +65,8 @@ class RateLimit(Guard):
             verdict = decide(limit, owed, call.now)
             self._arrivals[key] = verdict.arrival
         if verdict.wait:
-            raise Refusal("RATE_LIMITED", f"{1 / limit.interval:g} in 1 s", retry_after=verdict.wait)
+            note = f"{1 / limit.interval:g} in 1 s"
+            raise Refusal("RATE_LIMITED", note, retry_after=verdict.wait, limit="rate")
         if not call.units:
             full = math.ceil(max(0.0, verdict.arrival - call.now))
             call.trailers = (*call.trailers, ("ratelimit", f'"rate";r={verdict.left};t={full}'))

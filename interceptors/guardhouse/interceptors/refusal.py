@@ -49,7 +49,9 @@ REASONS: Final[Mapping[str, Answer]] = MappingProxyType(
         "TENSOR_UNKNOWN": Answer(StatusCode.INVALID_ARGUMENT, "the model has no tensor of that name"),
         "RATE_LIMITED": Answer(StatusCode.RESOURCE_EXHAUSTED, "too many calls; slow down"),
         "CONCURRENCY_LIMITED": Answer(StatusCode.RESOURCE_EXHAUSTED, "too many calls at once"),
+        "BUDGET_EXHAUSTED": Answer(StatusCode.RESOURCE_EXHAUSTED, "a budget is spent"),
         "LEDGER_UNAVAILABLE": Answer(StatusCode.UNAVAILABLE, "calls cannot be recorded at the moment"),
+        "BUDGETS_UNAVAILABLE": Answer(StatusCode.UNAVAILABLE, "budgets cannot be checked at the moment"),
         "KEYS_UNAVAILABLE": Answer(StatusCode.UNAVAILABLE, "tokens cannot be checked at the moment"),
         "DEADLINE_EXCEEDED": Answer(StatusCode.DEADLINE_EXCEEDED, "the deadline has passed"),
         "CANCELLED": Answer(StatusCode.CANCELLED, "the caller left"),
@@ -79,6 +81,7 @@ class Refusal(Exception):  # noqa: N818 - a refusal is a decision, not a defect
         note: What the operator should know; goes to the ledger, never to the caller.
         say: More for the caller, in words of ours: positions, sizes and limits, never anybody's text.
         retry_after: Seconds until the same call may pass; None where trying again cannot help.
+        limit: The limit that refused, by the name that its caller may know.
         code: Only for HANDLER: the status that the service behind the chain chose.
     """
 
@@ -89,6 +92,7 @@ class Refusal(Exception):  # noqa: N818 - a refusal is a decision, not a defect
         *,
         say: str = "",
         retry_after: float | None = None,
+        limit: str = "",
         code: StatusCode | None = None,
     ) -> None:
         answer = REASONS[reason]
@@ -99,3 +103,4 @@ class Refusal(Exception):  # noqa: N818 - a refusal is a decision, not a defect
         self.words = sentence(f"{answer.words}: {say}") if say else answer.words
         self.note = note
         self.retry_after = retry_after
+        self.limit = limit

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from guardhouse.interceptors import documents
 from guardhouse.interceptors.bounded import Bounded
+from guardhouse.interceptors.budget.rules import Budget
 from guardhouse.interceptors.call import Principal
 from guardhouse.interceptors.documents import Problem
 
@@ -65,6 +66,7 @@ class Policy:
         roles: All roles, in the order that decides which of several matching rules is named.
         bindings: Who holds them.
         open_methods: Paths that need no credential.
+        budgets: What calls may spend.
         warnings: What the file allows and yet probably does not mean.
         name: Where it was read from, for people.
 
@@ -78,6 +80,7 @@ class Policy:
         bindings: Iterable[Binding],
         *,
         open_methods: Iterable[str] = (),
+        budgets: Iterable[Budget] = (),
         warnings: Iterable[Problem] = (),
         name: str = "",
     ) -> None:
@@ -85,6 +88,7 @@ class Policy:
         self.roles = {role.name: role for role in roles}
         self.bindings = tuple(bindings)
         self.open_methods = frozenset(open_methods)
+        self.budgets = tuple(budgets)
         self.warnings = tuple(warnings)
         self._bindings = _Bindings(self.bindings)
         self._grants: Bounded[frozenset[str], Grant] = Bounded(1024)
@@ -107,6 +111,7 @@ class Policy:
             read.roles.values(),
             read.bindings,
             open_methods=read.open_methods,
+            budgets=read.budgets,
             warnings=read.warnings,
             name=name,
         )
@@ -115,7 +120,7 @@ class Policy:
         held = self._bindings.roles(principal)
         known = self._grants.get(held)
         if known is None:
-            known = Grant(role for name, role in self.roles.items() if name in held)
+            known = Grant((role for name, role in self.roles.items() if name in held), self.budgets)
             self._grants.put(held, known)
         return known
 

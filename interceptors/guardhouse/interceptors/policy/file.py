@@ -6,11 +6,13 @@ import re
 from collections.abc import Callable
 from typing import Final, NamedTuple, TypeVar
 
+from guardhouse.interceptors.budget.rules import Budget
 from guardhouse.interceptors.documents import Node, Problem
 from guardhouse.interceptors.documents.sections import Reader, Section, boolean, integer, text
 from guardhouse.interceptors.documents.units import Rate, rate
 from guardhouse.interceptors.methods import MODEL_NAMES, SERVICES
 
+from .budgets import of_all, of_role
 from .patterns import Pattern, covers, exact_method, method, pattern
 from .rules import Binding, Role, Rule
 
@@ -27,12 +29,14 @@ class Contents(NamedTuple):
         open_methods: Paths that need no credential.
         roles: By name, in the order of the file.
         bindings: In the order of the file.
+        budgets: Those of roles first, then those of all.
         warnings: What is allowed and yet probably not meant.
     """
 
     open_methods: frozenset[str]
     roles: dict[str, Role]
     bindings: tuple[Binding, ...]
+    budgets: tuple[Budget, ...]
     warnings: tuple[Problem, ...]
 
 
@@ -43,12 +47,15 @@ def contents(top: Node) -> Contents:
     opened = frozenset(section.each("open", _parsed(_open_method)))
     named = section.section("roles", "roles: {analyst: {allow: [{methods: [ModelInfer], models: [digits]}]}}")
     found = named.named_sections()
-    roles = {name: _role(name, body) for name, body in found.items()}
+    limits = {name: body.section("limits") for name, body in found.items()}
+    roles = {name: _role(name, body, limits[name]) for name, body in found.items()}
     example = "bindings: [{role: analyst, subject: spiffe://…}]"
     known = roles if named.sound else None
+    budgets = [each for name, body in limits.items() for each in of_role(name, body)]
+    budgets += of_all(section, known)
     bindings = tuple(_binding(each, known) for each in section.sections("bindings", example))
     reader.finish()
-    return Contents(opened, roles, bindings, _warnings(found, roles, bindings))
+    return Contents(opened, roles, bindings, tuple(budgets), _warnings(found, roles, bindings))
 
 
 def _parsed(parse: Callable[[str], T]) -> Callable[[Node], T]:
@@ -68,7 +75,7 @@ def _open_method(written: str) -> str:
     return path
 
 
-def _role(name: str, section: Section) -> Role:
+def _role(name: str, section: Section, limits: Section) -> Role:
     if not ROLE_NAME.fullmatch(name):
         section.note("is not a role name; write 1 to 64 of A-Z a-z 0-9 . _ : - with no mark first")
     section.unsupported("outputs")
@@ -81,7 +88,6 @@ def _role(name: str, section: Section) -> Role:
         _deny(f"{name}.deny[{position}]", rule) for position, rule in enumerate(section.sections("deny"))
     )
     continue_traces = section.optional("continue_traces", boolean, False)
-    limits = section.section("limits")
     concurrency = limits.optional("concurrency", integer(1, MOST_AT_ONCE), None)
     return Role(name, allow, deny, _rate(limits), continue_traces, concurrency)
 
@@ -124,7 +130,6 @@ def _deny(name: str, section: Section) -> Rule:
 
 
 def _rate(section: Section) -> Rate | None:
-    section.unsupported("budget")
     limit = section.optional("rate", _parsed(rate), None)
     burst = section.optional("burst", integer(1, MOST_BURST), None)
     if burst is not None and "rate" not in section:

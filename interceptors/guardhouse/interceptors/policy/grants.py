@@ -7,6 +7,7 @@ from functools import reduce
 from typing import Final, NamedTuple
 
 from guardhouse.interceptors.bounded import Bounded
+from guardhouse.interceptors.budget.rules import Budget
 from guardhouse.interceptors.documents.units import Rate
 from guardhouse.interceptors.gcra import Limit, limit
 from guardhouse.interceptors.methods import REPOSITORY_INDEX
@@ -101,18 +102,20 @@ class Grant:
         concurrency: The lowest number of calls at the same time of all of them, or None.
         may_list: Whether its holder may ask which models there are.
         continue_traces: Whether its holder's own trace goes on in ours.
+        budgets: What counts its holder's calls.
     """
 
     __slots__ = (
         *("_allow", "_decided", "_deny", "_methods", "_models"),
-        *("concurrency", "continue_traces", "limit", "may_list", "names", "rate", "roles"),
+        *("budgets", "concurrency", "continue_traces", "limit", "may_list", "names", "rate", "roles"),
     )
 
-    def __init__(self, roles: Iterable[Role]) -> None:
+    def __init__(self, roles: Iterable[Role], budgets: Iterable[Budget] = ()) -> None:
         held = tuple(roles)
         rates = [role.rate for role in held if role.rate is not None]
         self.roles = frozenset(role.name for role in held)
         self.names = sorted(self.roles)
+        self.budgets = tuple(budget for budget in budgets if budget.applies(self.roles))
         self.rate: Rate | None = reduce(Rate.stricter, rates) if rates else None
         self.limit: Limit | None = limit(self.rate.per_second, self.rate.burst) if self.rate else None
         self.concurrency = min((role.concurrency for role in held if role.concurrency), default=None)

@@ -44,7 +44,7 @@ class Lines:
 
     def body(self, call: Call) -> bytes:
         """The ledger's entry for a settled *call*, encoded."""
-        if call.refusal is not None or call.capture:
+        if call.refusal is not None or call.capture or call.shadow:
             return encode(entry(call))
         key = (call.method, call.principal, call.grant, call.model, call.version, call.rule, call.peer)
         shared = self._kept.get(key)
@@ -60,7 +60,7 @@ class Lines:
             f'"trace":"{call.trace_id:032x}",{shared},"units":{call.units},"requests":{call.requests},'
             f'"responses":{call.responses},"request_bytes":{call.request_bytes},'
             f'"response_bytes":{call.response_bytes},"chain_us":{max(0, chain)},'
-            f'"queue_us":{queue},"model_us":{model},"total_us":{total},"capture":""}}'
+            f'"queue_us":{queue},"model_us":{model},"total_us":{total},"shadow":"","capture":""}}'
         ).encode()
 
 
@@ -80,6 +80,7 @@ def entry(call: Call) -> dict[str, object]:
         "queue_us": queue,
         "model_us": model,
         "total_us": total,
+        "shadow": call.shadow,
         "capture": call.capture,
     }
 

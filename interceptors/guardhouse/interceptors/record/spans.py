@@ -123,7 +123,7 @@ class Spans:
     def _common(self, call: Call) -> bytes:
         refusal = call.refusal
         reason = refusal.reason if refusal else ""
-        if not call.known or call.capture:  # as many paths as strangers care to invent, each kilobytes long
+        if not call.known or call.capture or call.shadow:  # strangers invent paths, each kilobytes long
             return _common(call, reason)
         guard = refusal.guard if refusal else ""  # several guards may give one reason
         key = (call.method, call.principal, call.model, call.version, call.rule, call.status, reason, guard)
@@ -156,6 +156,7 @@ def _common(call: Call, reason: str) -> bytes:
         "guardhouse.model": call.model,
         "guardhouse.model.version": call.version,
         "guardhouse.rule": call.rule,
+        "guardhouse.shadow": call.shadow,
         "guardhouse.capture": call.capture,
     }
     facts.update({key: value for key, value in optional.items() if value})

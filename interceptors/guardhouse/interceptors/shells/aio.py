@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, suppress
 from typing import Any, cast
 
@@ -20,6 +21,7 @@ import grpc.aio
 from guardhouse.interceptors.call import CURRENT, Call
 from guardhouse.interceptors.chain import Chain, failed, verdict
 from guardhouse.interceptors.refusal import Refusal
+from guardhouse.interceptors.verbs import Pending
 
 from .hourglass import watch
 from .service_context import NOTHING_SAID, Said, ServiceContext
@@ -27,6 +29,7 @@ from .shapes import Target, Targets, cut_off, late, overdue, parse, render, take
 
 END = grpc.aio.EOF
 ENDING = (KeyboardInterrupt, GeneratorExit)  # the process or its loop is ending, not the call
+_WAITING = ThreadPoolExecutor(16, thread_name_prefix="guardhouse-waits")  # apart from what models use
 GRACE = 0.05  # seconds for the cancellation that follows a write that failed
 
 
@@ -123,7 +126,9 @@ class Passage:
                 await self._end_of_requests(target)
                 raise Refusal("MESSAGE_MISSING")
             if not target.takes_stream:
-                request = self._judge(target, request)
+                request, pending = self._judge(target, request)
+                if pending is not None:
+                    await self._decided(pending)
             self._model_begins()
             response: Any = None
             if target.style == "generator":
@@ -165,15 +170,24 @@ class Passage:
         CURRENT.set(call)
         return self._target
 
-    def _judge(self, target: Target, raw: bytes) -> Any:
-        """The message in *raw*, if it may pass."""
+    def _judge(self, target: Target, raw: bytes) -> tuple[Any, Pending | None]:
+        """The message in *raw*, if it may pass; and what is not decided about that yet."""
         call = self.call
         if call.requests or waited(call):
             self._chain.again(call, incoming=True)
         message = parse(target, call, raw)
-        self._chain.inspect(call, message)
-        call.raw = b""
-        return message
+        pending = self._chain.inspect(call, message)
+        if pending is None:
+            call.raw = b""
+        return message, pending
+
+    async def _decided(self, pending: Pending | None) -> None:
+        """Wait beside the loop for the guards that have not decided yet."""
+        loop = asyncio.get_running_loop()
+        while pending is not None:
+            await loop.run_in_executor(_WAITING, self._chain.finish, pending)
+            pending = self._chain.go_on(pending)
+        self.call.raw = b""
 
     def _model_begins(self) -> None:
         self._in_model = True
@@ -245,7 +259,8 @@ class Passage:
         try:
             if not target.gives_stream:
                 raise TypeError("a method with one answer returns it")
-            self._chain.again(call, incoming=False)
+            if (pending := self._chain.again(call, incoming=False)) is not None:
+                await self._decided(pending)
             raw = render(target, call, self._chain.release(call, response))
         except Exception as error:
             self.stopped = verdict(error, call)
@@ -287,10 +302,13 @@ class Passage:
             await self._end_of_requests(target)
             return END
         try:
-            return self._judge(target, raw)
+            message, pending = self._judge(target, raw)
+            if pending is not None:
+                await self._decided(pending)
         except Exception as error:
             self.stopped = verdict(error, call)
             raise self.stopped from None
+        return message
 
     async def _end_of_requests(self, target: Target) -> None:
         """Tell the end of the messages from a call that was cut off: grpc shows one as the other.

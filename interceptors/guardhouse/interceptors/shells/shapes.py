@@ -198,6 +198,10 @@ def _rich_status(call: Call, refusal: Refusal) -> bytes:
     ids = {"error_id": f"{call.span_id:016x}", "trace_id": f"{call.trace_id:032x}"} if call.span_id else {}
     info = error_details_pb2.ErrorInfo(reason=refusal.reason, domain=DOMAIN, metadata=ids)
     status.details.add().Pack(info)
+    if refusal.limit:
+        quota = error_details_pb2.QuotaFailure()
+        quota.violations.add(subject=refusal.limit, description=refusal.words)
+        status.details.add().Pack(quota)
     if refusal.retry_after is not None:
         retry = error_details_pb2.RetryInfo()
         retry.retry_delay.FromNanoseconds(max(1, math.ceil(refusal.retry_after * 1e9)))

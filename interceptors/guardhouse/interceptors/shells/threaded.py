@@ -17,6 +17,7 @@ import grpc
 from guardhouse.interceptors.call import CURRENT, Call
 from guardhouse.interceptors.chain import Chain, failed, verdict
 from guardhouse.interceptors.refusal import Refusal
+from guardhouse.interceptors.verbs import Pending
 
 from .service_context import NOTHING_SAID, Said, ServiceContext
 from .shapes import Target, Targets, cut_off, late, overdue, parse, render, trailers, waited
@@ -193,7 +194,7 @@ class Passage:
                 except StopIteration:
                     return
                 self._go_on()
-                self._chain.again(self.call, incoming=False)
+                self._decided(self._chain.again(self.call, incoming=False))
                 raw = render(target, self.call, self._chain.release(self.call, response))
                 if self.call.responses == 1:
                     self._begin_answer()
@@ -217,7 +218,7 @@ class Passage:
             if call.requests or waited(call):
                 self._chain.again(call, incoming=True)
             message = parse(target, call, raw)
-            self._chain.inspect(call, message)
+            self._decided(self._chain.inspect(call, message))
             if call.slot is not None:
                 call.slot.hold(HANDLER)
             call.raw = b""
@@ -225,6 +226,12 @@ class Passage:
             self.stopped = verdict(error, call)
             raise self.stopped from None
         return message
+
+    def _decided(self, pending: Pending | None) -> None:
+        """Wait for the guards that have not decided yet."""
+        while pending is not None:
+            self._chain.finish(pending)
+            pending = self._chain.go_on(pending)
 
     def _requests(self) -> Iterator[Any]:
         while True:

@@ -58,6 +58,10 @@ class StoreError(Exception):
     """The store did not do what it was asked, as far as is known. The text is for the operator alone."""
 
 
+class UnaskedError(StoreError):
+    """The store was not even asked: nothing has happened."""
+
+
 class Store(Protocol):
     """Used from any thread. May block, for as long as it says; raises StoreError, and nothing else."""
 
@@ -68,7 +72,10 @@ class Store(Protocol):
         """
 
     def give(self, units: Sequence[tuple[Account, int]]) -> None:
-        """Give back what was taken and not used. Never makes more of an account than its limit."""
+        """Give back what was taken and not used. Never makes more of an account than its limit.
+
+        Not to be tried again where it fails, unless with UnaskedError: it may have happened.
+        """
 
     def entries(self) -> Iterator[Entry]:
         """All accounts, those past their end included, by name and window."""

@@ -1,0 +1,108 @@
+"""What budgets are counted in, and what one message costs. Whole numbers, all of them."""
+
+from __future__ import annotations
+
+import re
+from math import ceil, prod
+from typing import Any, Final, NamedTuple
+
+from guardhouse.interceptors.call import Call
+from guardhouse.interceptors.documents.units import SIZES, WHOLE, size
+
+from .windows import PERIODS
+
+UNITS: Final = ("calls", "rows", "elements", "bytes", "seconds")
+SMALLEST: Final = {"seconds": 1000}  # of a unit, where it is not the unit itself: milliseconds
+MOST: Final = 2**53 - 1  # every store counts so far exactly
+AMOUNT: Final = re.compile(rf"{WHOLE} ({'|'.join(UNITS)})/({'|'.join(PERIODS)})")
+DATA: Final = re.compile(rf"({WHOLE}(?:{'|'.join(SIZES)}))/({'|'.join(PERIODS)})")
+
+
+class Amount(NamedTuple):
+    """So much in each window.
+
+    Attributes:
+        count: How many; of `seconds`, milliseconds.
+        unit: One of `UNITS`.
+        period: One of `windows.PERIODS`.
+    """
+
+    count: int  # type: ignore[assignment] # hides tuple.count, which nobody asks of an amount
+    unit: str
+    period: str
+
+
+def amount(text: str) -> Amount:
+    """The amount in "1000000 elements/day", "5000 calls/hour", "3600 seconds/month" or "20GiB/day".
+
+    Raises:
+        ValueError: With what to write instead.
+    """
+    if found := DATA.fullmatch(text):
+        counted = Amount(size(found[1]), "bytes", found[3])
+    elif found := AMOUNT.fullmatch(text):
+        counted = Amount(int(found[1]) * SMALLEST.get(found[2], 1), found[2], found[3])
+    else:
+        message = (
+            f"`{text}` is not a budget; write it like 1000000 elements/day"
+            f" (units: {', '.join(UNITS)}, or a size like 20GiB; periods: {', '.join(PERIODS)})"
+        )
+        raise ValueError(message)
+    if not counted.count:
+        message = f"`{text}` lets nothing through; write at least 1, or take the `allow` rule away"
+        raise ValueError(message)
+    return counted
+
+
+def format_amount(amount: Amount) -> str:
+    """The text that `amount` reads back as the same."""
+    return f"{amount.count // SMALLEST.get(amount.unit, 1)} {amount.unit}/{amount.period}"
+
+
+class Clamps(NamedTuple):
+    """The worst that one message can cost of what is known only afterwards.
+
+    Attributes:
+        response: Bytes that an answer may have.
+        seconds: Seconds that a call may take, if it has no deadline that is nearer.
+    """
+
+    response: int
+    seconds: float
+
+
+def worst(unit: str, call: Call, request: Any, clamps: Clamps) -> int:
+    """The most that *request*, a message that was just read, and its answer can cost."""
+    if unit == "calls":
+        return 1
+    if unit == "rows":
+        return _rows(request)
+    if unit == "elements":
+        return _elements(request)
+    if unit == "bytes":
+        return len(call.raw) + clamps.response
+    limits = [clamps.seconds, call.patience, call.remaining]
+    return max(1, ceil(min(limit for limit in limits if limit is not None) * 1000))
+
+
+def _rows(request: Any) -> int:
+    """The longest first dimension of an input. What has no inputs is one row."""
+    firsts: list[int] = [tensor.shape[0] for tensor in getattr(request, "inputs", ()) if len(tensor.shape)]
+    return max([1, *firsts])
+
+
+def _elements(request: Any) -> int:
+    """Elements of all inputs, however they are packed. What has no inputs is one element."""
+    return max(1, sum(int(prod(tensor.shape)) for tensor in getattr(request, "inputs", ())))
+
+
+def real(unit: str, call: Call) -> int | None:
+    """What a settled call has cost; None where that is what its messages were reserved for.
+
+    Input is paid for in full, also by who has left before the answer.
+    """
+    if unit == "bytes":
+        return call.request_bytes + call.response_bytes
+    if unit == "seconds":
+        return ceil(call.model_ns / 1e6)
+    return None

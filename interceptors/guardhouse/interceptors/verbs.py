@@ -1,0 +1,70 @@
+"""How the chain asks its guards: their verbs in order, and one that cannot answer at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from inspect import iscoroutinefunction, isgeneratorfunction
+from types import MethodType
+from typing import Any, NamedTuple
+
+from .refusal import Refusal
+
+
+class Later(Exception):  # noqa: N818 - it is not an error
+    """Raised by a guard that cannot decide without waiting.
+
+    Args:
+        finish: Does the rest of what the guard has begun. May block, for a bounded time, and is called
+            in a thread that may; returns nothing, or raises `Refusal`. The call may end meanwhile.
+    """
+
+    def __init__(self, finish: Callable[[], None]) -> None:
+        super().__init__()
+        self.finish = finish
+
+
+class Pending(NamedTuple):
+    """A decision that waits for one guard: `Chain.finish` it where it may block, then `Chain.go_on`.
+
+    Attributes:
+        finish: See `Later`.
+        guard: Whose it is.
+        rest: The verbs of the guards behind it, and what they are asked about.
+        about: The same.
+    """
+
+    finish: Callable[[], None]
+    guard: Any
+    rest: tuple[MethodType, ...]
+    about: tuple[Any, ...]
+
+
+def bound(guards: Iterable[Any], base: type, verb: str) -> tuple[MethodType, ...]:
+    """The bound methods of the *guards* that have something to say at *verb*: more than *base* has."""
+    verbs = tuple(
+        getattr(guard, verb) for guard in guards if getattr(type(guard), verb) is not getattr(base, verb)
+    )
+    for each in verbs:
+        if iscoroutinefunction(each) or isgeneratorfunction(each):
+            # Called and never awaited, it would let everybody through.
+            message = f"{each.__qualname__} is not a plain function: a guard never waits"
+            raise TypeError(message)
+    return verbs
+
+
+def ask(verbs: tuple[MethodType, ...], *about: Any) -> Pending | None:
+    """Run *verbs* in order; the first `Refusal` ends it, the first `Later` breaks it off."""
+    for verb in verbs:
+        try:
+            verb(*about)
+        except Refusal as refusal:
+            raise said_by(verb.__self__, refusal) from None
+        except Later as later:
+            return Pending(later.finish, verb.__self__, verbs[verbs.index(verb) + 1 :], about)
+    return None
+
+
+def said_by(guard: Any, refusal: Refusal) -> Refusal:
+    """*refusal*, with the stage of the `Guard` that raised it."""
+    refusal.guard = refusal.guard or guard.stage.name.lower()
+    return refusal

@@ -1,0 +1,247 @@
+"""Units in hand: never more spent than a budget has, and nearly all of it can be."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from guardhouse.interceptors.budget.purse import AHEAD, DRY, IDLE, Direct, Purse, Till
+from guardhouse.interceptors.budget.stores import Account, Short, StoreError, UnaskedError, Want
+from guardhouse.interceptors.budget.stores.memory import MemoryStore
+
+ENDS = 4e9
+
+
+def account(limit: int, name: str = "a") -> Account:
+    return Account(name, "2026-11-25", limit, ENDS)
+
+
+class Watched(MemoryStore):
+    """Counts how often it is asked; fails when told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = 0
+        self.error: StoreError | None = None
+
+    def take(self, wants: Sequence[Want]) -> tuple[int, ...] | Short:
+        self.asked += 1
+        if self.error:
+            raise self.error
+        return super().take(wants)
+
+    def give(self, units: Sequence[tuple[Account, int]]) -> None:
+        if self.error:
+            raise self.error
+        super().give(units)
+
+    @property
+    def spent(self) -> int:
+        return sum(entry.spent for entry in self.entries())
+
+
+@pytest.fixture
+def store() -> Watched:
+    return Watched()
+
+
+@pytest.fixture
+def purse(store: Watched) -> Iterator[Purse]:
+    made = Purse(store)
+    yield made
+    store.error = None
+    made.close()
+
+
+def pay(till: Till, costs: dict[Account, int], exact: bool = False) -> bool:
+    """Reserve as the guard does: whether all of it was."""
+    found = till.reserve(costs, exact)
+    if found is False:
+        found = till.fetch(costs, exact) is None
+    return found is True
+
+
+def test_what_is_in_hand_is_spent_without_asking(store: Watched, purse: Purse) -> None:
+    """One question brings a five-hundredth of the budget, and the calls that it pays for ask no more."""
+    day = account(AHEAD * 10)
+    paid = [pay(purse, {day: 1}) for _ in range(11)]
+
+    assert (all(paid), store.asked, store.spent) == (True, 1, 11)
+
+
+def test_a_small_budget_is_asked_for_every_call(store: Watched, purse: Purse) -> None:
+    """Where a five-hundredth is nothing, nothing lies in a hand while another process wants it."""
+    day = account(20)
+    paid = [pay(purse, {day: 1}) for _ in range(25)]
+
+    assert (sum(paid), store.spent) == (20, 20)
+
+
+def test_an_exact_budget_is_asked_for_every_call(store: Watched, purse: Purse) -> None:
+    """Whatever is in hand, of large budgets too."""
+    day = account(10**9)
+    for _ in range(5):
+        pay(purse, {day: 3}, exact=True)
+
+    assert (store.asked, store.spent) == (5, 15)
+
+
+def test_all_or_nothing(store: Watched, purse: Purse) -> None:
+    """A call that one of its accounts cannot pay for takes nothing from the others."""
+    rich, poor = account(1000, "rich"), account(3, "poor")
+    refused = purse.fetch({rich: 10, poor: 4}, exact=False)
+
+    assert refused == Short(poor, 3)
+    assert store.spent == 0
+    assert not pay(purse, {rich: 10, poor: 4})
+    assert pay(purse, {rich: 10, poor: 3})
+
+
+def test_what_was_not_used_is_used_by_the_next_call(store: Watched, purse: Purse) -> None:
+    """A refund comes back into the hand, and is spent from there."""
+    day = account(10)
+    pay(purse, {day: 8})
+    purse.refund([(day, 7)])
+
+    assert pay(purse, {day: 7})
+    assert (store.asked, store.spent, purse.left(day)) == (1, 8, 2)
+
+
+def test_idle_units_go_back(store: Watched, purse: Purse) -> None:
+    """What nobody touched for `IDLE` seconds can be spent by others."""
+    day = account(AHEAD * 100)
+    pay(purse, {day: 1})
+    taken = store.spent
+    ended = threading.Event()
+    while store.spent != 1:
+        assert not ended.wait(IDLE / 10)
+
+    assert taken == 101
+
+
+def test_an_account_that_had_too_little_is_left_alone_for_a_moment(store: Watched) -> None:
+    """A flood on an empty account does not become a flood on the store; what comes back is seen soon."""
+    now = 100.0
+    purse, day = Purse(store, lambda: now), account(1)
+    assert pay(purse, {day: 1})
+    refused = [pay(purse, {day: 1}) for _ in range(50)]
+    asked = store.asked
+    store.reset("a")
+    now += DRY
+
+    assert (any(refused), asked) == (False, 2)
+    assert pay(purse, {day: 1})
+    purse.close()
+
+
+def test_units_that_cannot_be_given_back_are_spent(store: Watched) -> None:
+    """A gift that failed may have arrived: given again, it would be there twice."""
+    purse, day = Purse(store), account(AHEAD * 100)
+    pay(purse, {day: 1})
+    store.error = StoreError("gone")
+    with pytest.raises(StoreError, match="gone"):
+        purse.close()
+    store.error = None
+    purse.close()
+
+    assert store.spent == 101
+
+
+def test_units_of_a_store_that_was_not_asked_are_kept(store: Watched) -> None:
+    """Nothing happened, so it is tried again."""
+    purse, day = Purse(store), account(AHEAD * 100)
+    pay(purse, {day: 1})
+    store.error = UnaskedError("the breaker is open")
+    with pytest.raises(UnaskedError):
+        purse.close()
+    store.error = None
+    purse.close()
+
+    assert store.spent == 1
+
+
+def test_a_store_that_fails_costs_nothing_that_was_in_hand(store: Watched, purse: Purse) -> None:
+    """What was set aside for the question is in hand again."""
+    day = account(AHEAD * 10)
+    pay(purse, {day: 1})
+    store.error = StoreError("gone")
+    with pytest.raises(StoreError):
+        purse.fetch({day: 30}, exact=False)
+
+    assert pay(purse, {day: 10})
+    assert store.spent == 11
+
+
+Step = tuple[int, str, int, int]
+STEPS = st.lists(
+    st.tuples(
+        st.integers(0, 2),
+        st.sampled_from(["pay", "exact", "both", "refund"]),
+        st.integers(0, 40),
+        st.integers(0, 9),
+    ),
+    max_size=60,
+)
+
+
+@settings(deadline=None, max_examples=150)
+@given(steps=STEPS, limits=st.tuples(st.integers(1, 2000), st.integers(1, 300)))
+def test_no_order_of_calls_spends_more_than_there_is(steps: list[Step], limits: tuple[int, int]) -> None:
+    """Three processes, two accounts, any order: what calls hold is never more than the limit, and the store
+    never thinks less was spent; when all is given back, exactly what calls hold is spent."""
+    store = MemoryStore()
+    purses = [Purse(store) for _ in range(3)]
+    accounts = [account(limits[0], "a"), account(limits[1], "b")]
+    held: list[tuple[Account, int]] = []
+
+    def spent(of: Account) -> int:
+        return sum(entry.spent for entry in store.entries() if entry.name == of.name)
+
+    for who, what, cost, which in steps:
+        chosen = accounts if what == "both" else [accounts[which % 2]]
+        if what == "refund" and held:
+            purses[who].refund([held.pop(which % len(held))])
+        elif what != "refund" and pay(purses[who], dict.fromkeys(chosen, cost), exact=what == "exact"):
+            held += [(each, cost) for each in chosen]
+        for each in accounts:
+            assert sum(units for of, units in held if of == each) <= spent(each) <= each.limit
+    for purse in purses:
+        purse.close()
+    for each in accounts:
+        assert spent(each) == sum(units for of, units in held if of == each)
+
+
+def race(tills: Sequence[Till], day: Account, callers: int, tries: int) -> int:
+    """Units that *callers* threads could pay, each trying so often through one of *tills*."""
+
+    def work(place: int) -> int:
+        return sum(pay(tills[place % len(tills)], {day: 1}) for _ in range(tries))
+
+    with ThreadPoolExecutor(callers) as pool:
+        return sum(pool.map(work, range(callers)))
+
+
+def test_64_callers_race_one_budget() -> None:
+    """Of a budget of 5,000 for 12,800 tries all is spent, and not one more: directly, and through a purse."""
+    day = account(5000)
+    with closing(Direct(MemoryStore())) as direct, closing(Purse(MemoryStore())) as purse:
+        assert race([direct], day, 64, 200) == 5000
+        assert race([purse], day, 64, 200) == 5000
+
+
+def test_four_purses_race_one_budget() -> None:
+    """Four processes' worth of purses: nothing overspent, and at least 99 % could be spent at once."""
+    store, day = MemoryStore(), account(5000)
+    purses = [Purse(store) for _ in range(4)]
+    paid = race(purses, day, 64, 200)
+    for purse in purses:
+        purse.close()
+
+    assert 4950 <= paid <= 5000
+    assert sum(entry.spent for entry in store.entries()) == paid
