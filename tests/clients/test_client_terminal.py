@@ -93,6 +93,16 @@ def test_who_one_is() -> None:
     ]
 
 
+def test_a_limit_of_calls_at_the_same_time() -> None:
+    """Such a limit has no burst and is full nobody knows when: neither is shown."""
+    me = Identity("me", (), (), "", "", None, (LimitInfo("principal", "concurrency", 8, 0, 7, 0),))
+    assert terminal.identity_text(me).splitlines() == [
+        "subject           me",
+        "roles             none",
+        "limit concurrency 8 at the same time, 7 left, for principal",
+    ]
+
+
 @pytest.mark.parametrize(
     ("error", "line"),
     [

@@ -113,11 +113,35 @@ BAD = {
         "roles.r.outputs",
         "not supported",
     ),
-    "concurrency": (
-        changed("{rate: 100/s}", "{rate: 100/s, concurrency: 8}"),
+    "no concurrency at all": (
+        changed("{rate: 100/s}", "{rate: 100/s, concurrency: 0}"),
         6,
         "roles.r.limits.concurrency",
-        "`concurrency` is not supported by this version of guardhouse; remove it",
+        "whole number from 1",
+    ),
+    "boundless concurrency": (
+        changed("100/s}", "100/s, concurrency: 1000001}"),
+        6,
+        "roles.r.limits.concurrency",
+        "to 1000000",
+    ),
+    "concurrency in words": (
+        changed("100/s}", "100/s, concurrency: few}"),
+        6,
+        "roles.r.limits.concurrency",
+        "whole number",
+    ),
+    "half a call": (
+        changed("100/s}", "100/s, concurrency: 1.5}"),
+        6,
+        "roles.r.limits.concurrency",
+        "whole number",
+    ),
+    "concurrency outside limits": (
+        changed("    limits", "    concurrency: 8\n    limits"),
+        6,
+        "roles.r.concurrency",
+        "unknown key",
     ),
     "budget": (changed("{rate: 100/s}", "{budget: 9}"), 6, "roles.r.limits.budget", "is not a budget"),
     "rate without period": (changed("100/s", '"100"'), 6, "roles.r.limits.rate", "write 100/s"),

@@ -75,6 +75,25 @@ def test_as_json(explain: Any) -> None:
     assert {"name", "matched", "why"} == facts["rules"][0].keys()
 
 
+LIMITED = """\
+roles:
+  quick: {allow: [{methods: [ServerLive]}], limits: {rate: 100/s, concurrency: 8}}
+  slow: {allow: [{methods: [ServerLive]}], limits: {rate: 5/m, burst: 2, concurrency: 20}}
+bindings: [{role: quick, api_key: k}, {role: slow, api_key: k}]
+"""
+
+
+def test_limits(run: Any, tmp_path: Path) -> None:
+    """The limits that hold for the caller are told, of several roles the lowest of each kind."""
+    path = tmp_path / "policy.yaml"
+    path.write_text(LIMITED)
+    question = ("policy", "explain", "--policy", path, "--method", "ServerLive", "--api-key", "k")
+
+    said, facts = run(*question).out.splitlines(), json.loads(run(*question, "--json").out)
+    assert "limits: 5 calls in 60 s, 2 at once, 8 at the same time" in said
+    assert facts["limits"] == ["5 calls in 60 s, 2 at once", "8 at the same time"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -83,7 +83,11 @@ class ServerInfo:
 
 @dataclass(frozen=True, slots=True)
 class LimitInfo:
-    """A limit on the caller: `limit` calls a second, `burst` at once, `remaining` now; `reset` in seconds."""
+    """A limit on the caller, and what is left of it now.
+
+    Of kind "rate": `limit` calls a second, `burst` at once, `remaining` now, all again in `reset` seconds. Of
+    kind "concurrency": `limit` calls at the same time, `remaining` more now; `burst` and `reset` are 0.
+    """
 
     scope: str
     kind: str

@@ -54,10 +54,13 @@ def identity_text(identity: Identity) -> str:
         *((f"limit {each.kind}", _limit(each)) for each in identity.limits),
         ("trace", identity.trace_id),
     ]
-    return "\n".join(f"{key:<12} {one_line(value)}" for key, value in entries if value)
+    width = max(12, *(len(key) for key, _ in entries))
+    return "\n".join(f"{key:<{width}} {one_line(value)}" for key, value in entries if value)
 
 
 def _limit(each: LimitInfo) -> str:
+    if each.kind == "concurrency":
+        return f"{each.limit:g} at the same time, {each.remaining:g} left, for {each.scope}"
     left = f"{each.remaining:g} of {each.burst:g} left, full in {each.reset:.3g} s"
     return f"{each.limit:g}/s, {left}, for {each.scope}"
 

@@ -16,6 +16,7 @@ from .shells.aio import Guarded, aio
 
 if TYPE_CHECKING:
     from .capture import Capturing
+    from .concurrency import Concurrency
     from .deadline import Deadline
     from .guarding import Issuer, guard
     from .identity import Identity
@@ -42,6 +43,7 @@ __all__ = [
     "Capturing",
     "Chain",
     "Collector",
+    "Concurrency",
     "Deadline",
     "Exporter",
     "Guard",
@@ -75,6 +77,7 @@ __all__ = [
 _LATER = {
     "Collector": "record.collector",
     "Capturing": "capture",
+    "Concurrency": "concurrency",
     "Deadline": "deadline",
     "Exporter": "record.export",
     "Identity": "identity",

@@ -12,6 +12,7 @@ from .budget import stores as budget_stores
 from .budget.opening import opened
 from .capture import Capture, Capturing, Store
 from .chain import Chain, Guard, Stage
+from .concurrency import Concurrency
 from .deadline import Deadline
 from .identity import Identity
 from .ledger import Ledger
@@ -73,6 +74,7 @@ def guard(
     service: str = "guardhouse",
     deadline: float = 60.0,
     rate: RateLimit | None = None,
+    concurrency: Concurrency | None = None,
     budgets: budget_stores.Store | None = None,
     largest: int = 4 << 20,
     metrics: Metrics | None = None,
@@ -99,6 +101,7 @@ def guard(
         service: What the spans call this service.
         deadline: Seconds that a call may take.
         rate: Keeps the limits that the policy sets; a fresh `RateLimit` if None.
+        concurrency: The same for calls at the same time; a fresh `Concurrency` if None.
         budgets: Where it is kept what was spent, closed at the end; in memory, and so gone with the process,
             if None.
         largest: Bytes that an answer may have: what is reserved of budgets in bytes.
@@ -134,6 +137,7 @@ def guard(
             rate,
             Validation(),
             ModelAuthorization(exists),
+            concurrency or Concurrency(),
             *opened(rules.budgets, budgets, Clamps(largest, deadline), stack),
             *_capture(capture, stack),
         )

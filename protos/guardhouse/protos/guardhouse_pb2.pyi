@@ -98,15 +98,15 @@ class Limit(_message.Message):
     scope: _builtins.str
     """What is counted together: for example a principal, or a principal with one model."""
     kind: _builtins.str
-    """What is counted: "rate"."""
+    """What is counted: "rate", calls over time; "concurrency", calls at the same time."""
     limit: _builtins.float
-    """Calls per second, in the long run."""
+    """Of a rate, calls per second in the long run; of a concurrency, calls at the same time."""
     burst: _builtins.float
-    """Calls at once, after a rest."""
+    """Calls at once, after a rest; 0 for a concurrency."""
     remaining: _builtins.float
     """Calls that would be let through now."""
     reset_seconds: _builtins.float
-    """Seconds until the whole burst is there again."""
+    """Seconds until the whole burst is there again; 0 for a concurrency, of which nobody knows."""
     def __init__(
         self,
         *,

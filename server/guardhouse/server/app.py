@@ -67,7 +67,7 @@ async def serve(config: Config, parts: Parts, ready: Callable[[str], None]) -> N
 def served(parts: Parts, health: Health) -> Collected:
     """Every method of the server by its path."""
     found = Collected(inference_handlers(Inference(parts.models)))
-    own = Guardhouse(parts.rate)
+    own = Guardhouse(parts.rate, parts.concurrency)
     guardhouse_pb2_grpc.add_GuardhouseServicer_to_server(own, cast("grpc.aio.Server", found))
     health_pb2_grpc.add_HealthServicer_to_server(health, found)
     names = (INFERENCE, GUARDHOUSE, "grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection")

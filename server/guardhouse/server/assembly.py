@@ -7,7 +7,7 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from guardhouse.interceptors import Chain, Ledger, Metrics, Policy, RateLimit
+from guardhouse.interceptors import Chain, Concurrency, Ledger, Metrics, Policy, RateLimit
 from guardhouse.interceptors.guarding import Issuer, guard, key_file_problem
 from guardhouse.interceptors.ledger.keys import Signer, secret_in
 from guardhouse.interceptors.ledger.rotation import Limits
@@ -27,6 +27,7 @@ class Parts:
     policy: Policy
     models: Models
     rate: RateLimit
+    concurrency: Concurrency
     metrics: str = ""
 
 
@@ -41,7 +42,7 @@ def assembled(config: Config) -> Iterator[Parts]:
         LedgerError, KeyStoreError, CaptureError: The ledger, the store of API keys or the folder of captures
             cannot be opened.
     """
-    policy, rate = Policy.load(config.policy), RateLimit()
+    policy, rate, concurrency = Policy.load(config.policy), RateLimit(), Concurrency()
     _check_keys(config)
     named = config.tokens.issuers
     issuers = [Issuer(each.issuer, each.audience, each.jwks, each.algorithms) for each in named]
@@ -59,12 +60,13 @@ def assembled(config: Config) -> Iterator[Parts]:
             spans=config.tracing,
             deadline=config.server.deadline,
             rate=rate,
+            concurrency=concurrency,
             exists=models.exists,
             metrics=metrics,
             capture=config.capture,
         ) as chain,
     ):
-        yield Parts(chain, policy, models, rate, address)
+        yield Parts(chain, policy, models, rate, concurrency, address)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 from guardhouse.interceptors.capture import Capturing
 from guardhouse.interceptors.documents.units import format_duration, format_size
 from guardhouse.interceptors.loopback import is_loopback
+from guardhouse.interceptors.policy.explain import limits
 from guardhouse.interceptors.policy.rules import Role
 
 from .assembly import Parts
@@ -56,6 +57,4 @@ def _captures(capture: Capturing) -> str:
 
 
 def _role(role: Role) -> str:
-    if role.rate is None:
-        return f"{role.name} (no rate limit)"
-    return f"{role.name} ({role.rate.count} calls in {role.rate.period} s, {role.rate.burst} at once)"
+    return f"{role.name} ({', '.join(limits(role))})"

@@ -5,16 +5,15 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from guardhouse.interceptors import current_call
-from guardhouse.interceptors.rate import RateLimit
+from guardhouse.interceptors import Concurrency, RateLimit, current_call
 from guardhouse.protos import guardhouse_pb2, guardhouse_pb2_grpc
 
 
 class Guardhouse(guardhouse_pb2_grpc.GuardhouseServicer):
     """Answers from what the chain has found out about the call; finds out nothing by itself."""
 
-    def __init__(self, rate: RateLimit) -> None:
-        self._rate = rate
+    def __init__(self, rate: RateLimit, concurrency: Concurrency) -> None:
+        self._rate, self._concurrency = rate, concurrency
 
     async def WhoAmI(  # noqa: N802 - the name on the wire
         self, request: guardhouse_pb2.WhoAmIRequest, context: Any
@@ -40,4 +39,7 @@ class Guardhouse(guardhouse_pb2_grpc.GuardhouseServicer):
                 remaining=left,
                 reset_seconds=(grant.rate.burst - left) / grant.rate.per_second,
             )
+        if grant is not None and grant.concurrency is not None:
+            free = self._concurrency.remaining(who, grant)
+            answer.limits.add(scope="principal", kind="concurrency", limit=grant.concurrency, remaining=free)
         return answer

@@ -35,6 +35,7 @@ class Explanation(NamedTuple):
         model: The model asked about, or "".
         bindings: Every binding of the policy.
         roles: The roles held, in order of name.
+        limits: What holds for whoever has them, in words.
         rules: Every rule of the roles held, the denying ones first.
         decision: The last word.
         why: The last word, as a sentence.
@@ -44,6 +45,7 @@ class Explanation(NamedTuple):
     model: str
     bindings: tuple[Finding, ...]
     roles: tuple[str, ...]
+    limits: tuple[str, ...]
     rules: tuple[Finding, ...]
     decision: Decision
     why: str
@@ -55,6 +57,7 @@ class Explanation(NamedTuple):
             f"asked: {asked}",
             *(_line("binding", each) for each in self.bindings),
             f"roles held: {', '.join(self.roles) or 'none'}",
+            f"limits: {', '.join(self.limits)}",
             *(_line("rule", each) for each in self.rules),
             f"{'ALLOWED' if self.decision.allowed else 'DENIED'}: {self.why}",
         ]
@@ -85,6 +88,7 @@ def explain(
         model,
         tuple(_binding(binding, principal) for binding in bindings),
         tuple(sorted(grant.roles)),
+        limits(grant),
         (
             *(_rule(rule, method, model, deny=True) for rule in denies),
             *(_rule(rule, method, model, deny=False) for rule in allows),
@@ -92,6 +96,13 @@ def explain(
         decision,
         why,
     )
+
+
+def limits(held: Role | Grant) -> tuple[str, ...]:
+    """The limits of one role, or of several together, in words."""
+    rate, most = held.rate, held.concurrency
+    often = f"{rate.count} calls in {rate.period} s, {rate.burst} at once" if rate else "no rate limit"
+    return (often,) if most is None else (often, f"{most} at the same time")
 
 
 def _last_word(open_methods: AbstractSet[str], grant: Grant, method: str, model: str) -> tuple[Decision, str]:

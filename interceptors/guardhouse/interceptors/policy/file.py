@@ -18,6 +18,7 @@ from .rules import Binding, Role, Rule
 
 T = TypeVar("T")
 MOST_BURST: Final = 10**9
+MOST_AT_ONCE: Final = 10**6
 ROLE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
 
 
@@ -87,7 +88,8 @@ def _role(name: str, section: Section, limits: Section) -> Role:
         _deny(f"{name}.deny[{position}]", rule) for position, rule in enumerate(section.sections("deny"))
     )
     continue_traces = section.optional("continue_traces", boolean, False)
-    return Role(name, allow, deny, _rate(limits), continue_traces)
+    concurrency = limits.optional("concurrency", integer(1, MOST_AT_ONCE), None)
+    return Role(name, allow, deny, _rate(limits), continue_traces, concurrency)
 
 
 def _rule(name: str, section: Section) -> Rule:
@@ -128,7 +130,6 @@ def _deny(name: str, section: Section) -> Rule:
 
 
 def _rate(section: Section) -> Rate | None:
-    section.unsupported("concurrency")
     limit = section.optional("rate", _parsed(rate), None)
     burst = section.optional("burst", integer(1, MOST_BURST), None)
     if burst is not None and "rate" not in section:

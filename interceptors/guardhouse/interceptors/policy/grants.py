@@ -99,6 +99,7 @@ class Grant:
         names: The same, sorted.
         rate: The strictest rate of all of them, or None.
         limit: The same, ready to be decided by.
+        concurrency: The lowest number of calls at the same time of all of them, or None.
         may_list: Whether its holder may ask which models there are.
         continue_traces: Whether its holder's own trace goes on in ours.
         budgets: What counts its holder's calls.
@@ -106,7 +107,7 @@ class Grant:
 
     __slots__ = (
         *("_allow", "_decided", "_deny", "_methods", "_models"),
-        *("budgets", "continue_traces", "limit", "may_list", "names", "rate", "roles"),
+        *("budgets", "concurrency", "continue_traces", "limit", "may_list", "names", "rate", "roles"),
     )
 
     def __init__(self, roles: Iterable[Role], budgets: Iterable[Budget] = ()) -> None:
@@ -117,6 +118,7 @@ class Grant:
         self.budgets = tuple(budget for budget in budgets if budget.applies(self.roles))
         self.rate: Rate | None = reduce(Rate.stricter, rates) if rates else None
         self.limit: Limit | None = limit(self.rate.per_second, self.rate.burst) if self.rate else None
+        self.concurrency = min((role.concurrency for role in held if role.concurrency), default=None)
         self._allow = _ByMethod(rule for role in held for rule in role.allow)
         self._deny = _ByMethod(rule for role in held for rule in role.deny)
         self._methods: Bounded[str, Decision] = Bounded(1024)

@@ -38,6 +38,7 @@ class Role:
     deny: tuple[Rule, ...] = ()
     rate: Rate | None = None
     continue_traces: bool = False
+    concurrency: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from .shapes import Target, Targets, cut_off, late, overdue, parse, render, trai
 
 ENDING = (KeyboardInterrupt, GeneratorExit)  # the process or the generator is ending, not the call
 GRACE = 0.05  # seconds for grpc to say that a call it has cut off is over
+HANDLER = "the handler"  # holds the slot of its call until it has returned
 NO_DEADLINE = 1e9  # grpc.server says 9.2e18 seconds where the caller set none
 
 
@@ -93,6 +94,8 @@ class Passage:
             raise
         except BaseException as error:
             refusal = self.stopped or verdict(error, self.call)
+        finally:
+            self._returned()
         self._end(refusal)
         return answer
 
@@ -109,6 +112,8 @@ class Passage:
             raise
         except BaseException as error:
             refusal = self.stopped or verdict(error, self.call)
+        finally:
+            self._returned()
         self._end(refusal)
 
     def _enter(self, messages: Iterator[bytes], context: Any) -> Target:
@@ -128,6 +133,11 @@ class Passage:
             raise Refusal("METHOD_UNKNOWN")
         CURRENT.set(call)
         return self._target
+
+    def _returned(self) -> None:
+        """The handler has returned, maybe long after the end of the chain had settled the call."""
+        if self.call.slot is not None:
+            self.call.slot.let_go(HANDLER)
 
     def _end(self, refusal: Refusal | None) -> None:
         refusal = self._left() or refusal
@@ -209,6 +219,8 @@ class Passage:
                 self._chain.again(call, incoming=True)
             message = parse(target, call, raw)
             self._decided(self._chain.inspect(call, message))
+            if call.slot is not None:
+                call.slot.hold(HANDLER)
             call.raw = b""
         except Exception as error:
             self.stopped = verdict(error, call)

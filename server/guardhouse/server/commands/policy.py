@@ -80,6 +80,7 @@ def facts(explanation: "Explanation") -> dict[str, Any]:
         "method": explanation.method,
         "model": explanation.model,
         "roles": list(explanation.roles),
+        "limits": list(explanation.limits),
         "bindings": [finding._asdict() for finding in explanation.bindings],
         "rules": [finding._asdict() for finding in explanation.rules],
     }

@@ -7,12 +7,12 @@ import concurrent.futures
 import contextvars
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 from typing import Any, ParamSpec, Protocol, TypeVar
 
 import numpy as np
 
-from guardhouse.interceptors.call import CURRENT
+from guardhouse.interceptors.call import CURRENT, Call
 from guardhouse.interceptors.validation.datatypes import DATATYPES
 from guardhouse.interceptors.validation.signature import Declared, Signature, Tensor
 
@@ -98,7 +98,11 @@ def model(inputs: Declared, outputs: Declared) -> Callable[[T], T]:
 
 
 async def beside(executor: Executor, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run a blocking *function* in *executor*, with the context variables of the caller."""
+    """Run a blocking *function* in *executor*, with the context variables of the caller.
+
+    A call that is cancelled ends at once. What has not begun by then never does; a thread that has works
+    on, and the call's slot is held until it returns.
+    """
     context = contextvars.copy_context()
     call, asked = CURRENT.get(None), time.monotonic_ns()
 
@@ -110,7 +114,22 @@ async def beside(executor: Executor, function: Callable[P, T], /, *args: P.args,
         except _UNCARRIABLE as error:
             raise ModelBroken(f"the model raised {type(error).__name__}") from error
 
-    return await asyncio.get_running_loop().run_in_executor(executor, run)
+    return await asyncio.wrap_future(_submitted(executor, run, call))
+
+
+def _submitted(executor: Executor, run: Callable[[], T], call: Call | None) -> Future[T]:
+    """*run*, handed to *executor*. It holds the slot of *call*, if any, until it is done or dropped."""
+    slot = call.slot if call is not None else None
+    if slot is None:
+        return executor.submit(run)
+    slot.hold(run)
+    try:
+        future = executor.submit(run)
+    except BaseException:
+        slot.let_go(run)
+        raise
+    future.add_done_callback(lambda _: slot.let_go(run))
+    return future
 
 
 def named(result: object, signature: Signature) -> dict[str, Array]:

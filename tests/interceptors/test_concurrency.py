@@ -1,0 +1,262 @@
+"""So many calls of each principal at the same time: who gets a slot, and when it is free again."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from grpc import StatusCode
+from hypothesis import given
+from hypothesis import strategies as st
+
+from guardhouse.interceptors import Call, Chain, Concurrency, Principal, Refusal
+
+
+def _call(name: str = "a", most: int | None = 3, issuer: str = "") -> Call:
+    # Of a grant the guard reads nothing but its limit.
+    grant: Any = SimpleNamespace(concurrency=most)
+    return Call("/s/m", (), True, 0, 0, principal=Principal(name, issuer=issuer), grant=grant)
+
+
+def _gets(guard: Concurrency, call: Call) -> bool:
+    try:
+        guard.inspect(call, None)
+    except Refusal:
+        return False
+    return True
+
+
+def _left(guard: Concurrency, call: Call) -> int | None:
+    assert call.grant is not None
+    return guard.remaining(call.principal, call.grant)
+
+
+def test_as_many_as_the_limit_and_one_more_when_one_ends() -> None:
+    """Three have a slot, the fourth has none and is told when to come back; when one ends, there is one."""
+    guard, calls = Concurrency(), [_call() for _ in range(4)]
+    assert [_gets(guard, call) for call in calls[:3]] == [True] * 3
+    with pytest.raises(Refusal) as refused:
+        guard.inspect(calls[3], None)
+    guard.settle(calls[3])
+    told = (refused.value.reason, refused.value.code, refused.value.words, refused.value.retry_after)
+
+    assert told == ("CONCURRENCY_LIMITED", StatusCode.RESOURCE_EXHAUSTED, "too many calls at once", 0.1)
+    assert _left(guard, _call()) == 0
+    guard.settle(calls[0])
+    assert [_gets(guard, _call()) for _ in range(2)] == [True, False]
+
+
+def test_a_stream_has_one_slot() -> None:
+    """Ten thousand messages of one call take one slot, and its end gives back one."""
+    guard, call = Concurrency(), _call()
+    for _ in range(10_000):
+        guard.inspect(call, None)
+    assert _left(guard, call) == 2
+    guard.settle(call)
+    assert _left(guard, call) == 3
+
+
+def test_without_a_grant_or_a_limit_no_slot_is_taken() -> None:
+    """Whom nothing limits leaves no trace: not in the guard, and not on the call."""
+    guard, nobody, free = Concurrency(), _call(), _call(most=None)
+    nobody.grant = None
+    before = [set(vars(call)) for call in (nobody, free)]
+    for call in [nobody, free] * 100:
+        guard.inspect(call, None)
+    guard.settle(nobody)
+    guard.settle(free)
+
+    assert (_left(guard, free), guard._taken) == (None, {})
+    assert [set(vars(call)) for call in (nobody, free)] == before
+
+
+def test_who_is_who() -> None:
+    """Slots are kept by issuer and name; one name of two issuers is two callers."""
+    guard = Concurrency()
+    for _ in range(3):
+        guard.inspect(_call("a"), None)
+
+    assert [_gets(guard, _call(*who)) for who in [("a",), ("b",), ("a", 3, "https://elsewhere")]] == [
+        *(False, True, True)
+    ]
+
+
+def test_roles_of_several_tokens_share_the_slots_of_one_name() -> None:
+    """Who comes as several roles does not get the sum of them: each call is held against its own limit."""
+    guard = Concurrency()
+    passed = [_gets(guard, _call(most=most)) for most in (2, 2, 2, 5, 5, 5, 5, 2)]
+
+    assert passed == [True, True, False, True, True, True, False, False]
+    assert _left(guard, _call(most=2)) == 0
+
+
+def test_nobody_is_remembered_who_has_no_call_under_way() -> None:
+    """A hundred thousand principals who came and went take no room."""
+    guard = Concurrency()
+    for number in range(100_000):
+        call = _call(f"n{number}")
+        guard.inspect(call, None)
+        guard.settle(call)
+
+    assert guard._taken == {}
+
+
+def test_a_slot_is_given_back_once() -> None:
+    """Settled twice, as two threads may, one call gives back one slot; a refused one gives back none."""
+    guard, calls = Concurrency(), [_call() for _ in range(4)]
+    passed = [_gets(guard, call) for call in calls]
+    for call in (calls[0], calls[0], calls[3]):
+        guard.settle(call)
+
+    assert passed == [True, True, True, False]
+    assert _left(guard, calls[0]) == 1
+
+
+def test_work_that_goes_on_keeps_the_slot() -> None:
+    """A settled call is still counted while a thread works for it, until the last one lets go, once."""
+    guard, call = Concurrency(), _call(most=1)
+    guard.inspect(call, None)
+    assert call.slot is not None
+    for thread in ("first", "second"):
+        call.slot.hold(thread)
+    guard.settle(call)
+    free = []
+    for thread in ("first", "first", "unknown", "second", "second"):
+        call.slot.let_go(thread)
+        free.append(_left(guard, call))
+
+    assert free == [0, 0, 0, 1, 1]
+
+
+def test_no_work_begins_for_a_call_that_has_ended() -> None:
+    """When the slot is free, it may be another's: whoever would hold it again is refused."""
+    guard, call = Concurrency(), _call(most=1)
+    guard.inspect(call, None)
+    guard.settle(call)
+    assert call.slot is not None
+    with pytest.raises(Refusal) as refused:
+        call.slot.hold("late")
+    call.slot.let_go("late")
+
+    assert refused.value.reason == "CANCELLED"
+    assert _left(guard, call) == 1
+
+
+def test_a_call_that_is_settled_takes_no_slot() -> None:
+    """A message may come when another thread has settled the call: nobody would give back what it took."""
+    guard = Concurrency()
+    chain = Chain(guard)
+    call = chain.open("/s/m", (), known=True)
+    call.grant = _call().grant
+    chain.end()
+    with pytest.raises(Refusal) as refused:
+        chain.inspect(call, None)
+
+    assert refused.value.reason == "CANCELLED"
+    assert guard._taken == {}
+
+
+class Plain:
+    """What the guard does, slow and obvious: the limit is held against a list of who holds what."""
+
+    def __init__(self, most: int) -> None:
+        self.most, self.holders = most, {}  # type: ignore[var-annotated] # by call, those who hold its slot
+        self.had: set[int] = set()
+
+    def running(self) -> int:
+        return sum(1 for held in self.holders.values() if held)
+
+
+STEPS = st.tuples(
+    st.sampled_from(["message", "settle", "begin", "end"]), st.integers(0, 7), st.integers(0, 2)
+)
+
+
+@given(st.integers(1, 4), st.lists(STEPS, max_size=120))
+def test_any_order_of_messages_ends_and_work(most: int, steps: list[tuple[str, int, int]]) -> None:
+    """In any order, no more slots are taken than the limit allows, the count is right, and ends at zero."""
+    guard, plain = Concurrency(), Plain(most)
+    calls = [_call(most=most) for _ in range(8)]
+    for what, number, thread in steps:
+        call = calls[number]
+        held = plain.holders.setdefault(number, set())
+        if what == "message" and not call.closed:
+            may = number in plain.had or plain.running() < most
+            assert _gets(guard, call) is may
+            if may and number not in plain.had:
+                plain.had.add(number)
+                held.add("call")
+        elif what == "settle":
+            call.closed = True
+            guard.settle(call)
+            held.discard("call")
+        elif call.slot is not None and what == "begin" and held:
+            call.slot.hold(thread)
+            held.add(thread)
+        elif call.slot is not None and what == "end":
+            call.slot.let_go(thread)
+            held.discard(thread)
+        assert guard._taken.get(("", "a"), 0) == plain.running() <= most
+    for call in calls:
+        guard.settle(call)
+        for thread in range(3):
+            if call.slot is not None:
+                call.slot.let_go(thread)
+    assert guard._taken == {}
+
+
+class Slow(dict[Any, int]):
+    """Lets other threads run between reading a count and writing the next."""
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        found = super().get(key, default)
+        time.sleep(0)
+        return found
+
+    def pop(self, key: Any, *default: Any) -> Any:
+        found = super().pop(key, *default)
+        time.sleep(0)
+        return found
+
+
+def test_sixty_four_threads() -> None:
+    """Of calls without pause from 64 threads, never more than five have a slot, and in the end none has."""
+    guard, most, lock = Concurrency(), 5, threading.Lock()
+    guard._taken = Slow()
+    inside, highest, served = [0], [0], [0]
+    barrier, usual = threading.Barrier(64), sys.getswitchinterval()
+
+    def ask() -> None:
+        barrier.wait()
+        for _ in range(50):
+            call = _call(most=most)
+            if not _gets(guard, call):
+                continue
+            with lock:
+                inside[0] += 1
+                highest[0] = max(highest[0], inside[0])
+                served[0] += 1
+            assert call.slot is not None
+            call.slot.hold("work")
+            guard.settle(call)
+            with lock:
+                inside[0] -= 1
+            call.slot.let_go("work")
+
+    threads = [threading.Thread(target=ask) for _ in range(64)]
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(usual)
+
+    assert served[0] >= most
+    assert highest[0] <= most
+    assert guard._taken == {}
