@@ -104,6 +104,18 @@ def test_a_limit_of_calls_at_the_same_time() -> None:
 
 
 @pytest.mark.parametrize(
+    ("left", "words"), [(2_500_000, "2500000 left"), (0, "0 left"), (-1, "what is left is not known")]
+)
+def test_a_budget(left: float, words: str) -> None:
+    """Its name, how much in which window, and what is left: whole numbers in full, and no lie."""
+    budget = LimitInfo("principal", "budget", 10_000_000, 0, left, 60, "trial", "elements/day")
+    me = Identity("me", (), (), "", "", None, (budget,))
+
+    last = terminal.identity_text(me).splitlines()[-1]
+    assert last == f"limit budget trial: 10000000 elements/day, {words}, for principal"
+
+
+@pytest.mark.parametrize(
     ("error", "line"),
     [
         (

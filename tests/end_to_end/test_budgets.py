@@ -13,10 +13,14 @@ from gate import INFER, Gate, bearer, query
 from google.rpc import error_details_pb2, status_pb2
 from sink import Sink
 
+from guardhouse.protos import guardhouse_pb2
+
 POLICY = """
 roles:
   racer:
-    allow: [{{methods: [ModelInfer], models: [double, patient, broken, slow]}}]
+    allow:
+      - {{methods: [ModelInfer], models: [double, patient, broken, slow]}}
+      - {{methods: [guardhouse.v1.Guardhouse/WhoAmI]}}
     limits: {{rate: 100000/s, burst: 100000}}
 bindings: [{{role: racer, claim: {{roles: racer}}}}]
 budgets: {budgets}
@@ -167,3 +171,24 @@ def test_a_broken_model_costs_what_was_put_in(served: Callable[..., Gate]) -> No
 
     assert refusal(gate, model="broken").code() is grpc.StatusCode.INTERNAL
     assert refusal(gate, model="broken").code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+def test_whoami_tells_what_is_left(served: Callable[..., Gate]) -> None:
+    """Of budgets that count the caller whatever it asks, by name, in their own units; it costs nothing."""
+    gate = served(
+        "[{name: all, amount: 10 elements/day}, {name: time, amount: 120 seconds/hour, per: [principal]},"
+        " {name: models, amount: 9 calls/day, per: [model]}]"
+    )
+    ask(gate, 2, values=4)
+    with gate.channel() as channel:
+        raw = channel.unary_unary("/guardhouse.v1.Guardhouse/WhoAmI")(
+            b"", metadata=bearer(gate.token("racer"))
+        )
+    told = guardhouse_pb2.WhoAmIResponse.FromString(raw).limits
+    budgets = {each.name: each for each in told if each.kind == "budget"}
+
+    assert set(budgets) == {"all", "time"}
+    assert (budgets["all"].limit, budgets["all"].remaining, budgets["all"].unit) == (10, 2, "elements/day")
+    assert budgets["all"].scope == "all callers"
+    assert 119 < budgets["time"].remaining < 120
+    assert 0 < budgets["time"].reset_seconds <= 3600

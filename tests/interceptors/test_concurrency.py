@@ -30,6 +30,10 @@ def _gets(guard: Concurrency, call: Call) -> bool:
     return True
 
 
+def _end(call: Call) -> None:
+    Chain().settle(call, None)
+
+
 def _left(guard: Concurrency, call: Call) -> int | None:
     assert call.grant is not None
     return guard.remaining(call.principal, call.grant)
@@ -41,12 +45,12 @@ def test_as_many_as_the_limit_and_one_more_when_one_ends() -> None:
     assert [_gets(guard, call) for call in calls[:3]] == [True] * 3
     with pytest.raises(Refusal) as refused:
         guard.inspect(calls[3], None)
-    guard.settle(calls[3])
+    _end(calls[3])
     told = (refused.value.reason, refused.value.code, refused.value.words, refused.value.retry_after)
 
     assert told == ("CONCURRENCY_LIMITED", StatusCode.RESOURCE_EXHAUSTED, "too many calls at once", 0.1)
     assert _left(guard, _call()) == 0
-    guard.settle(calls[0])
+    _end(calls[0])
     assert [_gets(guard, _call()) for _ in range(2)] == [True, False]
 
 
@@ -56,7 +60,7 @@ def test_a_stream_has_one_slot() -> None:
     for _ in range(10_000):
         guard.inspect(call, None)
     assert _left(guard, call) == 2
-    guard.settle(call)
+    _end(call)
     assert _left(guard, call) == 3
 
 
@@ -64,14 +68,13 @@ def test_without_a_grant_or_a_limit_no_slot_is_taken() -> None:
     """Whom nothing limits leaves no trace: not in the guard, and not on the call."""
     guard, nobody, free = Concurrency(), _call(), _call(most=None)
     nobody.grant = None
-    before = [set(vars(call)) for call in (nobody, free)]
     for call in [nobody, free] * 100:
         guard.inspect(call, None)
-    guard.settle(nobody)
-    guard.settle(free)
+    _end(nobody)
+    _end(free)
 
     assert (_left(guard, free), guard._taken) == (None, {})
-    assert [set(vars(call)) for call in (nobody, free)] == before
+    assert [call for call in (nobody, free) if "work" in vars(call)] == []
 
 
 def test_who_is_who() -> None:
@@ -100,7 +103,7 @@ def test_nobody_is_remembered_who_has_no_call_under_way() -> None:
     for number in range(100_000):
         call = _call(f"n{number}")
         guard.inspect(call, None)
-        guard.settle(call)
+        _end(call)
 
     assert guard._taken == {}
 
@@ -110,7 +113,7 @@ def test_a_slot_is_given_back_once() -> None:
     guard, calls = Concurrency(), [_call() for _ in range(4)]
     passed = [_gets(guard, call) for call in calls]
     for call in (calls[0], calls[0], calls[3]):
-        guard.settle(call)
+        _end(call)
 
     assert passed == [True, True, True, False]
     assert _left(guard, calls[0]) == 1
@@ -120,13 +123,13 @@ def test_work_that_goes_on_keeps_the_slot() -> None:
     """A settled call is still counted while a thread works for it, until the last one lets go, once."""
     guard, call = Concurrency(), _call(most=1)
     guard.inspect(call, None)
-    assert call.slot is not None
+    assert call.work is not None
     for thread in ("first", "second"):
-        call.slot.hold(thread)
-    guard.settle(call)
+        call.work.hold(thread)
+    _end(call)
     free = []
     for thread in ("first", "first", "unknown", "second", "second"):
-        call.slot.let_go(thread)
+        call.work.let_go(thread)
         free.append(_left(guard, call))
 
     assert free == [0, 0, 0, 1, 1]
@@ -136,11 +139,11 @@ def test_no_work_begins_for_a_call_that_has_ended() -> None:
     """When the slot is free, it may be another's: whoever would hold it again is refused."""
     guard, call = Concurrency(), _call(most=1)
     guard.inspect(call, None)
-    guard.settle(call)
-    assert call.slot is not None
+    _end(call)
+    assert call.work is not None
     with pytest.raises(Refusal) as refused:
-        call.slot.hold("late")
-    call.slot.let_go("late")
+        call.work.hold("late")
+    call.work.let_go("late")
 
     assert refused.value.reason == "CANCELLED"
     assert _left(guard, call) == 1
@@ -191,21 +194,20 @@ def test_any_order_of_messages_ends_and_work(most: int, steps: list[tuple[str, i
                 plain.had.add(number)
                 held.add("call")
         elif what == "settle":
-            call.closed = True
-            guard.settle(call)
+            _end(call)
             held.discard("call")
-        elif call.slot is not None and what == "begin" and held:
-            call.slot.hold(thread)
+        elif call.work is not None and what == "begin" and held:
+            call.work.hold(thread)
             held.add(thread)
-        elif call.slot is not None and what == "end":
-            call.slot.let_go(thread)
+        elif call.work is not None and what == "end":
+            call.work.let_go(thread)
             held.discard(thread)
         assert guard._taken.get(("", "a"), 0) == plain.running() <= most
     for call in calls:
-        guard.settle(call)
+        _end(call)
         for thread in range(3):
-            if call.slot is not None:
-                call.slot.let_go(thread)
+            if call.work is not None:
+                call.work.let_go(thread)
     assert guard._taken == {}
 
 
@@ -240,12 +242,12 @@ def test_sixty_four_threads() -> None:
                 inside[0] += 1
                 highest[0] = max(highest[0], inside[0])
                 served[0] += 1
-            assert call.slot is not None
-            call.slot.hold("work")
-            guard.settle(call)
+            assert call.work is not None
+            call.work.hold("work")
+            _end(call)
             with lock:
                 inside[0] -= 1
-            call.slot.let_go("work")
+            call.work.let_go("work")
 
     threads = [threading.Thread(target=ask) for _ in range(64)]
     sys.setswitchinterval(1e-6)

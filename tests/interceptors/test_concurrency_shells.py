@@ -127,9 +127,12 @@ async def test_one_too_many_is_refused(colour: str, shape: str) -> None:
         after = await told(server, b"hello", shape=shape)
 
     status = status_pb2.Status.FromString(refused.trailer("grpc-status-details-bin"))
-    info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
-    assert status.details[0].Unpack(info)
-    assert status.details[1].Unpack(retry)
+    info, quota, retry = (
+        getattr(error_details_pb2, name)() for name in ("ErrorInfo", "QuotaFailure", "RetryInfo")
+    )
+    for detail, message in zip(status.details, (info, quota, retry), strict=True):
+        assert detail.Unpack(message)
+    assert [each.subject for each in quota.violations] == ["concurrency"]
     assert (refused.code, refused.details) == (Code.RESOURCE_EXHAUSTED, "too many calls at once")
     assert (info.reason, retry.retry_delay.ToMilliseconds()) == ("CONCURRENCY_LIMITED", 100)
     assert refused.trailer("grpc-retry-pushback-ms") == "100"

@@ -199,9 +199,9 @@ def test_who_am_i_fields() -> None:
         *("subject", "roles", "proofs", "certificate_id", "issuer", "expires_unix_seconds", "limits")
     ]
     assert [field.name for field in limit.fields] == [
-        *("scope", "kind", "limit", "burst", "remaining", "reset_seconds")
+        *("scope", "kind", "limit", "burst", "remaining", "reset_seconds", "name", "unit")
     ]
     assert [field.number for field in answer.fields] == list(range(1, 8))
-    assert [field.number for field in limit.fields] == list(range(1, 7))
+    assert [field.number for field in limit.fields] == list(range(1, 9))
     assert "Guardhouse" in guardhouse_pb2.DESCRIPTOR.services_by_name
     assert not guardhouse_pb2.DESCRIPTOR.dependencies

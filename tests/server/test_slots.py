@@ -11,7 +11,7 @@ from typing import Any
 import grpc
 import pytest
 
-from guardhouse.interceptors import Call, Concurrency, Policy, Principal
+from guardhouse.interceptors import Call, Chain, Concurrency, Policy, Principal
 from guardhouse.interceptors.call import CURRENT
 from guardhouse.protos import guardhouse_pb2
 from guardhouse.server.models.base import beside
@@ -108,7 +108,7 @@ async def test_a_blocking_model_that_fails_frees_its_slot(tmp_path: Path) -> Non
 
 
 async def test_callers_do_not_share_slots_and_whoami_tells_what_is_left(tmp_path: Path) -> None:
-    """One caller's calls leave another its slots; WhoAmI, itself a call, tells what is left, and to whom."""
+    """One caller's calls leave another its slots; WhoAmI needs none, and tells what is left, and to whom."""
     async with serving(tmp_path) as server:
         calls = [server.start(key="app-a") for _ in range(MOST)]
         await entered(server.blocking, MOST)
@@ -122,9 +122,9 @@ async def test_callers_do_not_share_slots_and_whoami_tells_what_is_left(tmp_path
 
     limit = {each.kind: each for each in answer.limits}["concurrency"]
     assert refused == (Code.RESOURCE_EXHAUSTED, "CONCURRENCY_LIMITED")
-    assert limit == guardhouse_pb2.Limit(scope="principal", kind="concurrency", limit=2, remaining=1)
+    assert limit == guardhouse_pb2.Limit(scope="principal", kind="concurrency", limit=2, remaining=2)
     assert [each.kind for each in unlimited.limits] == ["rate"]
-    assert [each.remaining for each in alone.limits if each.kind == "concurrency"] == [1]
+    assert [each.remaining for each in alone.limits if each.kind == "concurrency"] == [2]
 
 
 def limited() -> tuple[Concurrency, Call]:
@@ -145,7 +145,7 @@ async def test_an_executor_that_takes_nothing_keeps_no_slot() -> None:
     closed.shutdown()
     with pytest.raises(RuntimeError):
         await beside(closed, lambda: None)
-    slots.settle(call)
+    Chain().settle(call, None)
 
     assert slots._taken == {}
 
@@ -157,4 +157,4 @@ async def test_work_outside_of_a_call_is_nobody_s() -> None:
         call = Call("/s/m", (), True, 0, 0)
         CURRENT.set(call)
         assert await beside(executor, lambda: 8) == 8
-    assert call.slot is None
+    assert call.work is None

@@ -87,6 +87,8 @@ class LimitInfo:
 
     Of kind "rate": `limit` calls a second, `burst` at once, `remaining` now, all again in `reset` seconds. Of
     kind "concurrency": `limit` calls at the same time, `remaining` more now; `burst` and `reset` are 0.
+    Of kind "budget": `limit` of `unit`, "elements/day", `remaining` now (-1: not known), all again in `reset`
+    seconds; refusals call it `name`.
     """
 
     scope: str
@@ -95,6 +97,8 @@ class LimitInfo:
     burst: float
     remaining: float
     reset: float
+    name: str = ""
+    unit: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,12 +199,14 @@ def identity(response: guardhouse_pb2.WhoAmIResponse, trace_id: str) -> Identity
         certificate_id=response.certificate_id,
         issuer=response.issuer,
         expires=response.expires_unix_seconds or None,
-        limits=tuple(
-            LimitInfo(each.scope, each.kind, each.limit, each.burst, each.remaining, each.reset_seconds)
-            for each in response.limits
-        ),
+        limits=tuple(map(_limit, response.limits)),
         trace_id=trace_id,
     )
+
+
+def _limit(each: guardhouse_pb2.Limit) -> LimitInfo:
+    numbers = each.limit, each.burst, each.remaining, each.reset_seconds
+    return LimitInfo(each.scope, each.kind, *numbers, each.name, each.unit)
 
 
 def _add_input(request: pb.ModelInferRequest, name: str, array: Array, *, raw: bool) -> None:

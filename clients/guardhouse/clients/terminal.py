@@ -61,6 +61,9 @@ def identity_text(identity: Identity) -> str:
 def _limit(each: LimitInfo) -> str:
     if each.kind == "concurrency":
         return f"{each.limit:g} at the same time, {each.remaining:g} left, for {each.scope}"
+    if each.kind == "budget":
+        left = f"{each.remaining:.15g} left" if each.remaining >= 0 else "what is left is not known"
+        return f"{each.name}: {each.limit:.15g} {each.unit}, {left}, for {each.scope}"
     left = f"{each.remaining:g} of {each.burst:g} left, full in {each.reset:.3g} s"
     return f"{each.limit:g}/s, {left}, for {each.scope}"
 

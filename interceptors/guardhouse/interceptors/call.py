@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from grpc import StatusCode
 
 if TYPE_CHECKING:
-    from .concurrency import Slot
     from .policy import Grant
     from .refusal import Refusal
+    from .work import Work
 
 Metadata = Sequence[tuple[str, str | bytes]]
 NO_CLAIMS: Mapping[str, object] = MappingProxyType({})
@@ -95,7 +95,7 @@ class Call:
     status: StatusCode | None = None  # None while the call runs
     refusal: Refusal | None = None
     closed: bool = False
-    slot: Slot | None = None  # where a limit of calls at the same time holds; who works for the call holds it
+    work: Work | None = None  # what goes on for it, where a limit asks
 
     def __init__(
         self, method: str, metadata: Metadata, known: bool, wall_ns: int, opened_ns: int, **facts: Any

@@ -14,6 +14,7 @@ from grpc import StatusCode
 from .call import NOTHING_KNOWN, Call, Metadata
 from .refusal import Refusal
 from .verbs import Pending, ask, bound, said_by
+from .work import CALL
 
 LOG = logging.getLogger("guardhouse")
 _LOW = (1 << 64) - 1
@@ -181,6 +182,8 @@ class Chain:
                 settle(call)
             except Exception:
                 LOG.exception("a guard failed to settle call %016x", call.span_id)
+        if call.work is not None:
+            call.work.let_go(CALL)
         call.raw, call.auth = b"", NOTHING_KNOWN  # a record may lie for a while: it holds no message
         call.metadata = tuple(kv for kv in call.metadata if kv[0] == "traceparent")
 

@@ -52,6 +52,13 @@ SERVICES: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
 NameReader = Callable[[Any], tuple[str, str]]
 
 
+# What asks nothing of a model needs no slot and costs nothing: who has spent everything may still ask what is
+# left. A method of somebody else's service may ask anything.
+FREE: Final = frozenset(
+    f"/{service}/{method}" for service, methods in SERVICES.items() for method in methods
+) - {MODEL_INFER, MODEL_STREAM_INFER}
+
+
 def _of_query(request: Any) -> tuple[str, str]:
     return request.model_name, request.model_version
 

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _POOL.AddSerializedFile(b'\n\x10guardhouse.proto\x12\rguardhouse.v1\"\x0f\n\rWhoAmIRequest\"\xac\x01\n\x0eWhoAmIResponse\x12\x0f\n\x07subject\x18\x01 \x01(\t\x12\r\n\x05roles\x18\x02 \x03(\t\x12\x0e\n\x06proofs\x18\x03 \x03(\t\x12\x16\n\x0e\x63\x65rtificate_id\x18\x04 \x01(\t\x12\x0e\n\x06issuer\x18\x05 \x01(\t\x12\x1c\n\x14\x65xpires_unix_seconds\x18\x06 \x01(\x03\x12$\n\x06limits\x18\x07 \x03(\x0b\x32\x14.guardhouse.v1.Limit\"l\n\x05Limit\x12\r\n\x05scope\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\r\n\x05limit\x18\x03 \x01(\x01\x12\r\n\x05\x62urst\x18\x04 \x01(\x01\x12\x11\n\tremaining\x18\x05 \x01(\x01\x12\x15\n\rreset_seconds\x18\x06 \x01(\x01\x32S\n\nGuardhouse\x12\x45\n\x06WhoAmI\x12\x1c.guardhouse.v1.WhoAmIRequest\x1a\x1d.guardhouse.v1.WhoAmIResponseb\x06proto3')
+DESCRIPTOR = _POOL.AddSerializedFile(b'\n\x10guardhouse.proto\x12\rguardhouse.v1\"\x0f\n\rWhoAmIRequest\"\xac\x01\n\x0eWhoAmIResponse\x12\x0f\n\x07subject\x18\x01 \x01(\t\x12\r\n\x05roles\x18\x02 \x03(\t\x12\x0e\n\x06proofs\x18\x03 \x03(\t\x12\x16\n\x0e\x63\x65rtificate_id\x18\x04 \x01(\t\x12\x0e\n\x06issuer\x18\x05 \x01(\t\x12\x1c\n\x14\x65xpires_unix_seconds\x18\x06 \x01(\x03\x12$\n\x06limits\x18\x07 \x03(\x0b\x32\x14.guardhouse.v1.Limit\"\x88\x01\n\x05Limit\x12\r\n\x05scope\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\r\n\x05limit\x18\x03 \x01(\x01\x12\r\n\x05\x62urst\x18\x04 \x01(\x01\x12\x11\n\tremaining\x18\x05 \x01(\x01\x12\x15\n\rreset_seconds\x18\x06 \x01(\x01\x12\x0c\n\x04name\x18\x07 \x01(\t\x12\x0c\n\x04unit\x18\x08 \x01(\t2S\n\nGuardhouse\x12\x45\n\x06WhoAmI\x12\x1c.guardhouse.v1.WhoAmIRequest\x1a\x1d.guardhouse.v1.WhoAmIResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,8 +35,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WHOAMIREQUEST']._serialized_end=50
   _globals['_WHOAMIRESPONSE']._serialized_start=53
   _globals['_WHOAMIRESPONSE']._serialized_end=225
-  _globals['_LIMIT']._serialized_start=227
-  _globals['_LIMIT']._serialized_end=335
-  _globals['_GUARDHOUSE']._serialized_start=337
-  _globals['_GUARDHOUSE']._serialized_end=420
+  _globals['_LIMIT']._serialized_start=228
+  _globals['_LIMIT']._serialized_end=364
+  _globals['_GUARDHOUSE']._serialized_start=366
+  _globals['_GUARDHOUSE']._serialized_end=449
 # @@protoc_insertion_point(module_scope)

@@ -95,18 +95,30 @@ class Limit(_message.Message):
     BURST_FIELD_NUMBER: _builtins.int
     REMAINING_FIELD_NUMBER: _builtins.int
     RESET_SECONDS_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    UNIT_FIELD_NUMBER: _builtins.int
     scope: _builtins.str
-    """What is counted together: for example a principal, or a principal with one model."""
+    """What is counted together: for example "principal", "principal, peer"; "all callers"."""
     kind: _builtins.str
-    """What is counted: "rate", calls over time; "concurrency", calls at the same time."""
+    """What is counted: "rate", calls over time; "concurrency", calls at the same time; "budget", units in a
+    window of the calendar.
+    """
     limit: _builtins.float
-    """Of a rate, calls per second in the long run; of a concurrency, calls at the same time."""
+    """Of a rate, calls per second in the long run; of a concurrency, calls at the same time; of a budget,
+    units in each window.
+    """
     burst: _builtins.float
-    """Calls at once, after a rest; 0 for a concurrency."""
+    """Calls at once, after a rest; 0 for all but a rate."""
     remaining: _builtins.float
-    """Calls that would be let through now."""
+    """Calls that would be let through now; of a budget, units that are left, or -1 where that is not known."""
     reset_seconds: _builtins.float
-    """Seconds until the whole burst is there again; 0 for a concurrency, of which nobody knows."""
+    """Seconds until the whole burst, or the whole budget, is there again; 0 for a concurrency, of which nobody
+    knows.
+    """
+    name: _builtins.str
+    """Of a budget, what refusals call it."""
+    unit: _builtins.str
+    """Of a budget, what is counted in which window: "elements/day"."""
     def __init__(
         self,
         *,
@@ -116,10 +128,12 @@ class Limit(_message.Message):
         burst: _builtins.float = ...,
         remaining: _builtins.float = ...,
         reset_seconds: _builtins.float = ...,
+        name: _builtins.str = ...,
+        unit: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["burst", b"burst", "kind", b"kind", "limit", b"limit", "remaining", b"remaining", "reset_seconds", b"reset_seconds", "scope", b"scope"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["burst", b"burst", "kind", b"kind", "limit", b"limit", "name", b"name", "remaining", b"remaining", "reset_seconds", b"reset_seconds", "scope", b"scope", "unit", b"unit"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

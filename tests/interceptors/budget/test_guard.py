@@ -146,6 +146,22 @@ def test_time_is_reserved_to_the_deadline_and_settled_to_what_the_model_took(ben
     assert sum(bench.spent().values()) == 1501 + 1
 
 
+def test_work_that_outlasts_its_call_is_paid_for(bench: Bench) -> None:
+    """A blocking model goes on when its caller has left: its time is counted until it has stopped."""
+    asked = call(budget("90 seconds/day"))
+    bench.ask(asked, query())
+    assert asked.work is not None
+    asked.work.hold("thread")
+    bench.end(asked, model_ms=10, refusal=Refusal("CANCELLED"))
+    still = bench.ask(call(budget("90 seconds/day")), query())
+    asked.ended_ns -= 7 * 10**9  # as if the thread went on for seven seconds
+    asked.work.let_go("thread")
+    bench.till.close()
+
+    assert still == "BUDGET_EXHAUSTED"
+    assert 7010 <= sum(bench.spent().values()) < 60_000
+
+
 def test_bytes_are_reserved_with_the_largest_answer_and_settled(bench: Bench) -> None:
     """An answer of unknown size reserves the most it may have."""
     asked = call(budget("1500 bytes/day"), raw=b"x" * 100, request_bytes=100)

@@ -7,27 +7,26 @@ none; what it did not need is given back when it has ended. A call that never ca
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Collection, Iterable, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple
 
 from guardhouse.interceptors.call import Call
 from guardhouse.interceptors.chain import LOG, Guard, Stage
-from guardhouse.interceptors.methods import MODEL_INFER, MODEL_STREAM_INFER, SERVICES
+from guardhouse.interceptors.methods import FREE
 from guardhouse.interceptors.refusal import Refusal
 from guardhouse.interceptors.verbs import Later
+from guardhouse.interceptors.work import work_of
 
 from .purse import Purse
 from .rules import Accounts, Budget
 from .stores import Account, Short, StoreError
 from .units import Amount, Clamps, amount, format_amount, real, worst
 
-__all__ = ["FREE", "Amount", "Budget", "Budgets", "Charge", "Clamps", "amount", "format_amount"]
+__all__ = ["Amount", "Budget", "Budgets", "Charge", "Clamps", "amount", "format_amount"]
 
-# Methods that ask nothing of a model cost nothing: who has spent everything may still ask what is left.
-FREE: Final = frozenset(
-    f"/{service}/{method}" for service, methods in SERVICES.items() for method in methods
-) - {MODEL_INFER, MODEL_STREAM_INFER}
+OUTLASTS: Final = 1_000_000  # nanoseconds after the end of a call from which its work has outlasted it
 
 
 class Charge(NamedTuple):
@@ -71,9 +70,12 @@ class Budgets(Guard):
         for budget in budgets:
             unit = budget.amount.unit
             # Time is reserved once for all messages of a call: its deadline is that of all of them.
-            if unit != "seconds" or call.requests <= 1:
-                units = worst(unit, call, request, self._clamps)
-                charges.append(Charge(budget, self._accounts.of(budget, call), units))
+            if unit == "seconds":
+                if call.requests > 1:
+                    continue
+                work_of(call)  # it may outlast the call
+            units = worst(unit, call, request, self._clamps)
+            charges.append(Charge(budget, self._accounts.of(budget, call), units))
         self._reserve(call, charges)
 
     def again(self, call: Call, incoming: bool) -> None:
@@ -88,8 +90,22 @@ class Budgets(Guard):
         """Give back what was not needed."""
         with self._lock:
             held = self._held.pop(call, None)
-        if held is not None and (back := unused(held, call)):
-            self._purse.refund(back)
+        if held is None:
+            return
+        timed = [charge for charge in held if charge.budget.amount.unit == "seconds"]
+        if timed and call.model_ns:
+            work_of(call).when_over(partial(self._settle_time, call, timed))
+            held = [charge for charge in held if charge not in timed]
+        self._give_back(unused(held, call))
+
+    def _settle_time(self, call: Call, held: list[Charge]) -> None:
+        """Nobody works for *call* any more, maybe long after its end: give back what was not needed."""
+        beyond = time.monotonic_ns() - call.ended_ns
+        self._give_back(unused(held, call, beyond if beyond > OUTLASTS else 0))
+
+    def _give_back(self, units: Sequence[tuple[Account, int]]) -> None:
+        if units:
+            self._purse.refund(units)
 
     def counting(self, call: Call) -> list[tuple[Budget, Account]]:
         """What *call* would be counted on that can be told without a message: not by model or method."""
@@ -161,15 +177,15 @@ class Budgets(Guard):
             call.shadow = f"{call.shadow} {shadow.budget.name}".lstrip()
 
 
-def unused(held: Sequence[Charge], call: Call) -> list[tuple[Account, int]]:
-    """What a settled *call* gives back of what it *held*."""
+def unused(held: Sequence[Charge], call: Call, beyond_ns: int = 0) -> list[tuple[Account, int]]:
+    """What a settled *call* gives back of what it *held*; its work went on for *beyond_ns* after its end."""
     if not (call.model_ns or call.queue_ns or call.responses):  # it never came to the model
         return [(account, units) for _, account, units in held]
     back, owed = [], dict[Budget, int]()
     for budget, account, units in held:
         cost = owed.get(budget)
         if cost is None:
-            cost = real(budget.amount.unit, call)
+            cost = real(budget.amount.unit, call, beyond_ns)
         if cost is not None:
             paid = min(units, cost)
             owed[budget] = cost - paid

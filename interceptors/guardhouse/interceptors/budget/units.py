@@ -64,7 +64,8 @@ class Clamps(NamedTuple):
 
     Attributes:
         response: Bytes that an answer may have.
-        seconds: Seconds that a call may take, if it has no deadline that is nearer.
+        seconds: Seconds that a call may take. The caller's own deadline does not count: a model that blocks
+            knows nothing of it.
     """
 
     response: int
@@ -81,8 +82,8 @@ def worst(unit: str, call: Call, request: Any, clamps: Clamps) -> int:
         return _elements(request)
     if unit == "bytes":
         return len(call.raw) + clamps.response
-    limits = [clamps.seconds, call.patience, call.remaining]
-    return max(1, ceil(min(limit for limit in limits if limit is not None) * 1000))
+    patience = clamps.seconds if call.patience is None else min(call.patience, clamps.seconds)
+    return max(1, ceil(patience * 1000))
 
 
 def _rows(request: Any) -> int:
@@ -102,13 +103,14 @@ def _elements(request: Any) -> int:
     return max(1, total)
 
 
-def real(unit: str, call: Call) -> int | None:
+def real(unit: str, call: Call, beyond_ns: int = 0) -> int | None:
     """What a settled call has cost; None where that is what its messages were reserved for.
 
-    Input is paid for in full, also by who has left before the answer.
+    Input is paid for in full, also by who has left before the answer. *beyond_ns*: how long its work went on
+    after its end.
     """
     if unit == "bytes":
         return call.request_bytes + call.response_bytes
     if unit == "seconds":
-        return ceil(call.model_ns / 1e6)
+        return ceil((call.model_ns + beyond_ns) / 1e6)
     return None

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
+from guardhouse.interceptors.budget.rules import Budget
+from guardhouse.interceptors.budget.units import format_amount
 from guardhouse.interceptors.call import Principal
 from guardhouse.interceptors.methods import MODEL_NAMES, SERVICES
 
@@ -102,7 +104,18 @@ def limits(held: Role | Grant) -> tuple[str, ...]:
     """The limits of one role, or of several together, in words."""
     rate, most = held.rate, held.concurrency
     often = f"{rate.count} calls in {rate.period} s, {rate.burst} at once" if rate else "no rate limit"
-    return (often,) if most is None else (often, f"{most} at the same time")
+    budgets = held.budgets if isinstance(held, Grant) else ()
+    spent = [f"{_shadowed(each)}{format_amount(each.amount)}{_together(each)}" for each in budgets]
+    return (often, *([] if most is None else [f"{most} at the same time"]), *spent)
+
+
+def _together(budget: Budget) -> str:
+    per = ", ".join(budget.per)
+    return "" if per == "principal" else f" for each {per}" if per else " for all callers together"
+
+
+def _shadowed(budget: Budget) -> str:
+    return "in shadow: " if budget.shadow else ""
 
 
 def _last_word(open_methods: AbstractSet[str], grant: Grant, method: str, model: str) -> tuple[Decision, str]:

@@ -24,7 +24,7 @@ from .shapes import Target, Targets, cut_off, late, overdue, parse, render, trai
 
 ENDING = (KeyboardInterrupt, GeneratorExit)  # the process or the generator is ending, not the call
 GRACE = 0.05  # seconds for grpc to say that a call it has cut off is over
-HANDLER = "the handler"  # holds the slot of its call until it has returned
+HANDLER = "the handler"  # works for its call until it has returned
 NO_DEADLINE = 1e9  # grpc.server says 9.2e18 seconds where the caller set none
 
 
@@ -136,8 +136,8 @@ class Passage:
 
     def _returned(self) -> None:
         """The handler has returned, maybe long after the end of the chain had settled the call."""
-        if self.call.slot is not None:
-            self.call.slot.let_go(HANDLER)
+        if self.call.work is not None:
+            self.call.work.let_go(HANDLER)
 
     def _end(self, refusal: Refusal | None) -> None:
         refusal = self._left() or refusal
@@ -219,8 +219,8 @@ class Passage:
                 self._chain.again(call, incoming=True)
             message = parse(target, call, raw)
             self._decided(self._chain.inspect(call, message))
-            if call.slot is not None:
-                call.slot.hold(HANDLER)
+            if call.work is not None:
+                call.work.hold(HANDLER)
             call.raw = b""
         except Exception as error:
             self.stopped = verdict(error, call)

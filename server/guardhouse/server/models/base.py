@@ -101,7 +101,7 @@ async def beside(executor: Executor, function: Callable[P, T], /, *args: P.args,
     """Run a blocking *function* in *executor*, with the context variables of the caller.
 
     A call that is cancelled ends at once. What has not begun by then never does; a thread that has works
-    on, and the call's slot is held until it returns.
+    on, and for as long the call's work is not over.
     """
     context = contextvars.copy_context()
     call, asked = CURRENT.get(None), time.monotonic_ns()
@@ -118,17 +118,17 @@ async def beside(executor: Executor, function: Callable[P, T], /, *args: P.args,
 
 
 def _submitted(executor: Executor, run: Callable[[], T], call: Call | None) -> Future[T]:
-    """*run*, handed to *executor*. It holds the slot of *call*, if any, until it is done or dropped."""
-    slot = call.slot if call is not None else None
-    if slot is None:
+    """*run*, handed to *executor*: where the work of *call* is watched, part of it until done or dropped."""
+    work = call.work if call is not None else None
+    if work is None:
         return executor.submit(run)
-    slot.hold(run)
+    work.hold(run)
     try:
         future = executor.submit(run)
     except BaseException:
-        slot.let_go(run)
+        work.let_go(run)
         raise
-    future.add_done_callback(lambda _: slot.let_go(run))
+    future.add_done_callback(lambda _: work.let_go(run))
     return future
 
 
