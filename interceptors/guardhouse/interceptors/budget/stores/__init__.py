@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple, Protocol
 
-# Seconds an account is kept after its end, and after it was last touched: clocks differ, and may be set back.
+# Seconds an account is kept after its end, and after it was last touched: clocks differ, and are set back.
 GRACE: Final = 86_400.0
 
 
@@ -18,7 +18,7 @@ class Account(NamedTuple):
     """One budget of one holder, in one window.
 
     Attributes:
-        name: Whose and which: the same text is the same account, in every process. Printable, 1 byte to 1 KiB.
+        name: Whose and which: the same text is the same account, in every process. Printable, up to 1 KiB.
         window: Which hour, day or month: "2026-11-25T14", "2026-11-25", "2026-11". Up to 64 printable
             characters, no "@". Name and window make the account; limit and end are what is said of it now.
         limit: Units that may be spent in the window, 1 to 2**53 - 1.
@@ -69,19 +69,19 @@ class Store(Protocol):
     """
 
     def take(self, wants: Sequence[Want]) -> tuple[int, ...] | Short:
-        """Take from all accounts, no two of them the same, in a step that nobody sees half done; or from none.
+        """Take from all accounts, no two of them one, in a step that nobody sees half done; or from none.
 
-        The units taken, in the order of *wants*; or the first account that has too little. A limit lower than
-        what is spent leaves nothing. Where this fails with StoreError it may have happened all the same: then
-        it is spent.
+        The units taken, in the order of *wants*; or the first account that has too little. A limit lower
+        than what is spent leaves nothing. Where this fails with StoreError it may have happened all the
+        same: then it is spent.
         """
 
     def give(self, units: Sequence[tuple[Account, int]]) -> None:
         """Give back what was taken and not used, 0 or more units each.
 
-        Never makes more of an account than its limit: what was spent falls to 0 and no further, and an account
-        that is not there, being forgotten, stays so. Once is enough: after a StoreError units may be lost, and
-        giving them a second time could give what somebody else has taken.
+        Never makes more of an account than its limit: what was spent falls to 0 and no further, and an
+        account that has been forgotten stays so. After a StoreError do not try again: what was given twice
+        would be what somebody else has taken.
         """
 
     def entries(self) -> Iterator[Entry]:

@@ -1,4 +1,4 @@
-"""A store that has just failed is left alone for a while: who needs it learns so at once, instead of waiting."""
+"""A store that has just failed is left alone for a while: who needs it learns so at once, without waiting."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class State(NamedTuple):
 
 
 def admit(state: State, now: float) -> State | None:
-    """The state in which a caller goes on to the store; None if it must not. Down, only one may: the probe."""
+    """The state in which a caller goes on to the store; None if it must not. Of those that may again, one."""
     if state.until is None:
         return state
     if now < state.until:

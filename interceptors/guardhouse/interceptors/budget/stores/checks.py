@@ -1,4 +1,4 @@
-"""What can be asked of a store of budgets: the same of all of them, so that none can be told more than another."""
+"""What can be asked of a store of budgets: the same of all, so that none can be told more than another."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from . import GRACE, Account, Entry, Short, StoreError, Want
 from .checks import check_units, check_wants
-from .redis_client import Tls, open_client
+from .redis_client import Tls, client_maker
 from .redis_scripts import GIVE, READ, TAKE
 from .redis_url import parse
 
@@ -25,9 +25,9 @@ GRACE_MS: Final = int(GRACE * 1000)
 class RedisStore:
     """Keys `{guardhouse}:budget:NAME@WINDOW`, each a hash {spent, limit, ends} with a time to live.
 
-    A verb is one script, run as a whole or not at all, and tried once. It blocks for *timeout* to connect, and
-    as long for each answer; where the name of a server has several addresses, or there are several Sentinels or
-    nodes, for as long at each of them. Looking up a name takes what the system takes.
+    A verb is one script, run whole or not at all, and tried once. It blocks for *timeout* to connect, and
+    as long for each answer; where a name has several addresses, or there are several Sentinels or nodes, for
+    as long at each of them. Looking up a name takes what the system takes.
 
     What Redis forgets, this store forgets: after FLUSHALL, a restart without persistence, or a failover to a
     replica that had not yet heard of the last takes, that spending is gone. Have `appendonly yes` and
@@ -51,11 +51,9 @@ class RedisStore:
         self, url: str, *, timeout: float = 0.1, connections: int = CONNECTIONS, tls: Tls | None = None
     ) -> None:
         self._url, self._timeout = parse(url), timeout
-        self._connections, self._tls = connections, tls or Tls()
+        self._open = client_maker(self._url, timeout, connections, tls or Tls())
         self._lock = threading.Lock()
         self._client: Any = None
-        if self._url.kind != "cluster":
-            self._client = self._open()
 
     def take(self, wants: Sequence[Want]) -> tuple[int, ...] | Short:
         """See `Store`."""
@@ -109,8 +107,8 @@ class RedisStore:
     def _session(self) -> Iterator[Any]:
         """A client; whatever goes wrong is told as StoreError, and is the end of that client.
 
-        So the next verb begins anew: it looks up the name, asks Sentinel or the cluster, and does not go on with
-        a primary that has become a replica. Verbs under way keep the old one, until the last of them is done.
+        So the next verb begins anew: it looks up the name, asks Sentinel or the cluster, and does not go on
+        with a primary that has become a replica. Verbs under way keep the old one to their end.
         """
         client = None
         try:
@@ -137,9 +135,6 @@ class RedisStore:
         finally:
             self._lock.release()
 
-    def _open(self) -> Any:
-        return open_client(self._url, self._timeout, self._connections, self._tls)
-
     def _forget(self, client: Any) -> None:
         if self._client is client:
             self._client = None
@@ -154,7 +149,7 @@ class RedisStore:
 
 
 def _run(client: Any, script: str, keys: list[str], arguments: list[object]) -> Any:
-    """The script by its digest; by its text if Redis does not have it: after SCRIPT FLUSH, a restart, a failover."""
+    """The script by its digest; by its text if Redis has not got it: after SCRIPT FLUSH or a restart."""
     from redis.exceptions import NoScriptError
 
     if not keys:

@@ -1,19 +1,17 @@
 """A redis-py client that tries once, for a stated time, with a stated number of connections.
 
-redis-py 8 by itself tries ten times, with pauses, and Sentinels and nodes of a cluster as often again; and a command
-that timed out may have been done: to repeat a `take` is to take twice.
+By itself redis-py 8 tries ten times, with pauses, and each Sentinel and node as often; and a command that
+timed out may have been done: to repeat a `take` is to take twice.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from . import StoreError
 from .redis_url import RedisUrl
-
-if TYPE_CHECKING:
-    from redis import Redis, RedisCluster
 
 
 class Tls(NamedTuple):
@@ -30,8 +28,8 @@ class Tls(NamedTuple):
     key: Path | None = None
 
 
-def open_client(url: RedisUrl, timeout: float, connections: int, tls: Tls) -> Redis | RedisCluster:
-    """A client that connects when it is used, or at once if it is a cluster's.
+def client_maker(url: RedisUrl, timeout: float, connections: int, tls: Tls) -> Callable[[], Any]:
+    """Makes clients that connect when they are used; a cluster's connects as it is made, or raises.
 
     Args:
         url: Where.
@@ -41,28 +39,36 @@ def open_client(url: RedisUrl, timeout: float, connections: int, tls: Tls) -> Re
 
     Raises:
         StoreError: redis-py is not installed.
-        redis.RedisError: The cluster cannot be reached.
     """
     try:
         import redis
-        from redis.cluster import ClusterNode
-        from redis.sentinel import Sentinel
     except ImportError:
         raise StoreError(f"{url.shown}: needs redis-py; run: pip install 'guardhouse[redis]'") from None
     transport = _transport(timeout) | (_tls(tls) if url.tls else {})
     login = {"username": url.user or None, "password": url.password or None}
     pool = transport | login | {"max_connections": connections}
     if url.kind == "cluster":
-        nodes = [ClusterNode(host, port) for host, port in url.hosts]
-        return redis.RedisCluster(startup_nodes=nodes, require_full_coverage=False, **pool)
+        return lambda: _cluster(url, pool)
     if url.kind == "sentinel":
-        watchers = Sentinel(url.hosts, sentinel_kwargs=transport, db=url.db, **pool)
-        client: Redis = watchers.master_for(url.place)
-        return client
+        return lambda: _primary(url, transport, pool | {"db": url.db})
     if url.kind == "socket":
-        return redis.Redis(unix_socket_path=url.place, db=url.db, **pool)
+        return lambda: redis.Redis(unix_socket_path=url.place, db=url.db, **pool)
     host, port = url.hosts[0]
-    return redis.Redis(host, port, db=url.db, **pool)
+    return lambda: redis.Redis(host, port, db=url.db, **pool)
+
+
+def _cluster(url: RedisUrl, options: dict[str, Any]) -> Any:
+    from redis import cluster
+
+    nodes = [cluster.ClusterNode(host, port) for host, port in url.hosts]  # type: ignore[no-untyped-call]
+    return cluster.RedisCluster(startup_nodes=nodes, require_full_coverage=False, **options)
+
+
+def _primary(url: RedisUrl, asking: dict[str, Any], options: dict[str, Any]) -> Any:
+    from redis.sentinel import Sentinel
+
+    watchers = Sentinel(url.hosts, sentinel_kwargs=asking)  # type: ignore[no-untyped-call]
+    return watchers.master_for(url.place, **options)  # type: ignore[no-untyped-call]
 
 
 def _transport(timeout: float) -> dict[str, Any]:

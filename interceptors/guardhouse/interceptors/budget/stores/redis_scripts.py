@@ -1,7 +1,7 @@
 """What Redis does in one step, in its Lua. All keys lie in one hash slot, so that a cluster can do it too.
 
-A key is a hash {spent, limit, ends}. Redis 6 and later, and Valkey, replicate what a script did and not the script,
-which may hence ask for the time. Numbers are doubles here: exact, as no limit is above 2**53 - 1.
+A key is a hash {spent, limit, ends}. Redis 6 and later, and Valkey, replicate what a script did and not the
+script, which may hence ask for the time. Numbers are doubles here: exact, as no limit is above 2**53 - 1.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ end
 
 # ARGV: grace in ms; then for each key its limit, end, expiry in ms, least and most.
 # Returns {0, units, ...}, or {index of the key that is short, units left}.
-# All reads are done before the first write: a key that is no hash ends the script before anything has happened, as does
-# a Redis that is full, a replica, or a user without rights (who is asked for the one right that comes last).
+# All reads are done before the first write: a key that is no hash ends the script before anything has
+# happened, as does a Redis that is full, a replica, or a user without rights: the last one is asked for.
 TAKE: Final = (
     _KEEP
     + """

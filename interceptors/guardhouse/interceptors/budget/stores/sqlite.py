@@ -1,4 +1,4 @@
-"""Budgets of all processes of one machine, in a SQLite file: what was spent outlives them, and a loss of power."""
+"""Budgets of one machine, in a SQLite file: what was spent outlives its processes, and a loss of power."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ class SqliteStore:
     """One connection under a lock, opened anew after any trouble. A verb blocks for half a second at most, as
     long as the disk is quick.
 
-    A file that goes away while the store is in use is not made again, which would forget what was spent: every
-    verb fails until it is back, or until a new store makes a new one. Not to be put on a network file system.
+    A file that goes away while the store is in use is not made again, which would forget what was spent:
+    every verb fails until it is back, or until a new store makes a new one. Not for a network file system.
 
     Args:
         path: The file; made (0600) if it is not there.
