@@ -78,7 +78,7 @@ def running(folder: Path, *options: str) -> Iterator[RedisServer]:
 
 
 def free_port() -> int:
-    """A port of loopback that nobody listens on, nor on the one 10,000 above, which a cluster takes as well."""
+    """A port of loopback that nobody listens on, nor on the one 10,000 above, which a cluster takes too."""
     while True:
         with socket.socket() as one, socket.socket() as other:
             one.bind(("127.0.0.1", 0))
