@@ -1,4 +1,4 @@
-"""Processes that race for one account: what they hold together is what is spent, and never above the limit."""
+"""Processes that race for one account: what they hold together is what is spent, and at most the limit."""
 
 from __future__ import annotations
 

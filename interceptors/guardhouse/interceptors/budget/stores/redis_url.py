@@ -20,7 +20,7 @@ SCHEMES: Final = {  # scheme: kind, TLS, port
     "rediss+cluster": ("cluster", True, 6379),
 }
 HOST: Final = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<name>[^\[\]:\s]+))(?::(?P<port>[0-9]{1,5}))?")
-FORMS: Final = "redis://USER:PASSWORD@HOST:PORT?db=N, rediss:// with TLS, unix://PATH, \
+FORMS: Final = "redis://USER:PASSWORD@HOST:PORT?db=N, rediss:// with TLS, unix:///PATH, \
 redis+sentinel://HOST:PORT,HOST:PORT/SERVICE or redis+cluster://HOST:PORT,HOST:PORT"
 
 
