@@ -34,16 +34,18 @@ class RedisServer:
 
     def start(self) -> None:
         """Run, and wait until it answers."""
-        options = ("--bind", "127.0.0.1", "--port", str(self.port), "--save", "", "--dir", str(self._folder))
-        command = [SERVER, *self._config(), *options, *self._options]
+        common = ("--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self._folder))
+        command = [SERVER, *self._config(), *common, *self._options]
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log)
         wait_for(lambda: self.ask("PING") is not None)
 
     def _config(self) -> tuple[str, ...]:
-        """Sentinels write to their file, so they must have one."""
+        """A Sentinel writes to its file, so it must have one; others persist nothing, and sync at once."""
         file = self._folder / "sentinel.conf"
-        return (str(file), "--sentinel") if file.exists() else ()
+        if file.exists():
+            return (str(file), "--sentinel")
+        return ("--save", "", "--repl-diskless-sync-delay", "0")
 
     def signal(self, number: int) -> None:
         """Send a signal to the server."""

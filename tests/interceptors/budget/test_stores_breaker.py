@@ -197,8 +197,8 @@ def test_the_decision(steps: list[tuple[float, str, int]]) -> None:
 
 @given(st.floats(0, 10), st.floats(0, 10))
 def test_recovery_in_two_seconds(trouble: float, recovered: float) -> None:
-    """With somebody asking every 50 ms, and a store that answers or fails within 250 ms: the breaker is closed
-    again within two seconds of the recovery.
+    """With somebody asking every 50 ms, and a store that answers or fails within 250 ms: the breaker is
+    closed again within two seconds of the recovery.
     """
     state, now, end = State(), 0.0, trouble + recovered
     ends: list[tuple[float, int, bool]] = []

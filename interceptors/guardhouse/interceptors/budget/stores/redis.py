@@ -140,9 +140,11 @@ class RedisStore:
             self._client = None
 
     def _words(self, error: Exception) -> str:
-        """*error* in one line. Redis repeats a command it does not know, and AUTH has the password in it."""
+        """*error* in one line. Redis repeats a command it does not know, and AUTH has the password in it;
+        redis-py tells all it knows of each Sentinel.
+        """
         text = " ".join(f"{type(error).__name__}: {error}".split())
-        text = re.split(r",? with args", text)[0]
+        text = re.split(r",? with args| : <", text)[0]
         if self._url.password:
             text = text.replace(self._url.password, "***")
         return text[:LONGEST_TEXT]
@@ -165,8 +167,10 @@ def _taken(wants: Sequence[Want], reply: list[Any]) -> tuple[int, ...] | Short:
     """What TAKE's *reply* means. Raises for one that it cannot have made."""
     short, *units = (int(number) for number in reply)
     if short:
-        (left,) = units
-        return Short(wants[short - 1].account, left)
+        (left,), want = units, wants[short - 1]
+        if not (short > 0 and 0 <= left < want.least):
+            raise ValueError("an answer that is none")
+        return Short(want.account, left)
     for want, count in zip(wants, units, strict=True):
         if not want.least <= count <= want.most:
             raise ValueError("an answer that is none")
