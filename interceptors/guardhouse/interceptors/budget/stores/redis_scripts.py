@@ -8,27 +8,27 @@ from __future__ import annotations
 
 from typing import Final
 
-# When a key may go, in ms: after its end by its account's clock or, if that is later, after now by Redis's.
-# Redis drops a key at once that is said to expire in the past; so a caller whose clock is behind could spend
-# without end.
-_KEEP: Final = """
-local function keep(key, expires, grace)
-  local time = redis.call('TIME')
-  local now = time[1] * 1000 + math.floor(time[2] / 1000)
-  redis.call('PEXPIREAT', key, string.format('%.0f', math.max(expires, now + grace)))
-end
-"""
-
-# ARGV: grace in ms; then for each key its limit, end, expiry in ms, least and most.
-# Returns {0, units, ...}, or {index of the key that is short, units left}.
-# All reads are done before the first write: a key that is no hash ends the script before anything has
-# happened, as does a Redis that is full, a replica, or a user without rights: the last one is asked for.
-TAKE: Final = (
-    _KEEP
-    + """
+# ARGV[1] is the grace in ms. A key may go after its end by its account's clock or, if that is later, after now
+# by Redis's: it drops a key at once that is said to expire in the past, so that a caller whose clock is behind
+# could spend without end. What may fail does so here, in the reading that follows, or at the first write.
+_BEGIN: Final = """
 if redis.acl_check_cmd and not redis.acl_check_cmd('PEXPIREAT', KEYS[1], '0') then
   return redis.error_reply('NOPERM this user has no permissions to run PEXPIREAT')
 end
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local function keep(key, expires)
+  redis.call('PEXPIREAT', key, string.format('%.0f', math.max(tonumber(expires), now + ARGV[1])))
+end
+"""
+
+# ARGV: grace; then for each key its limit, end, expiry in ms, least and most.
+# Returns {0, units, ...}, or {index of the key that is short, units left}.
+# A key that is no hash ends the script as it is read; a full Redis, a replica, or a user without the right to
+# HSET, at the first write.
+TAKE: Final = (
+    _BEGIN
+    + """
 local spents, portions = {}, {0}
 for i, key in ipairs(KEYS) do
   local at = (i - 1) * 5 + 1
@@ -43,15 +43,15 @@ for i, key in ipairs(KEYS) do
   local at = (i - 1) * 5 + 1
   local spent = string.format('%.0f', spents[i] + portions[i + 1])
   redis.call('HSET', key, 'spent', spent, 'limit', ARGV[at + 1], 'ends', ARGV[at + 2])
-  keep(key, tonumber(ARGV[at + 3]), tonumber(ARGV[1]))
+  keep(key, ARGV[at + 3])
 end
 return portions
 """
 )
 
-# ARGV: grace in ms; then for each key its units and expiry in ms. A key may come twice.
+# ARGV: grace; then for each key its units and expiry in ms. A key may come twice.
 GIVE: Final = (
-    _KEEP
+    _BEGIN
     + """
 local spents = {}
 for i, key in ipairs(KEYS) do
@@ -61,7 +61,7 @@ for i, key in ipairs(KEYS) do
   if spents[key] then
     spents[key] = math.max(0, spents[key] - tonumber(ARGV[2 * i]))
     redis.call('HSET', key, 'spent', string.format('%.0f', spents[key]))
-    keep(key, tonumber(ARGV[2 * i + 1]), tonumber(ARGV[1]))
+    keep(key, ARGV[2 * i + 1])
   end
 end
 return 0
