@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Final
 
-# ARGV[1] is the grace in ms. A key may go after its end by its account's clock or, if that is later, after now
-# by Redis's: it drops a key at once that is said to expire in the past, so that a caller whose clock is behind
-# could spend without end. What may fail does so here, in the reading that follows, or at the first write.
+# ARGV[1] is the grace in ms. A key is kept so long after its end by its account's clock or, if that is later,
+# after now by Redis's: Redis drops a key at once that expires in the past, so that a caller whose clock is
+# behind could spend without end. What may fail does so here, as keys are read, or at the first write.
 _BEGIN: Final = """
 if redis.acl_check_cmd and not redis.acl_check_cmd('PEXPIREAT', KEYS[1], '0') then
   return redis.error_reply('NOPERM this user has no permissions to run PEXPIREAT')
