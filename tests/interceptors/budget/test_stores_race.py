@@ -16,7 +16,7 @@ from . import racing
 from .accounts import account, spent
 
 PROCESSES = 4
-TAKES = 150  # by each thread, of which each process has several; with as many gives
+TAKES = 250  # by each thread, of which each process has several; with as many gives
 POT = account("pot", limit=100)
 
 
