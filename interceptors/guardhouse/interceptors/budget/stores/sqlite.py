@@ -100,7 +100,10 @@ class SqliteStore:
 
     @contextmanager
     def _transaction(self, begin: str = "BEGIN IMMEDIATE") -> Iterator[sqlite3.Connection]:
-        """All or nothing. After any error the file is opened anew: then only what was committed is there."""
+        """All or nothing. After any error the file is opened anew: then only what was committed is there.
+
+        Who will write says so as it begins, and waits its turn: who comes to it later is refused at once.
+        """
         if not self._lock.acquire(timeout=BUSY):
             raise StoreError(f"{self._path}: is busy")
         try:
