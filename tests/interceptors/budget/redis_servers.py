@@ -14,11 +14,14 @@ from pathlib import Path
 
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 SERVER = shutil.which("redis-server") or shutil.which("valkey-server") or ""
 HAS_REDIS = pytest.mark.skipif(
     not SERVER, reason="no redis-server here; run: python tools/redis_server.py, or install valkey-server"
 )
+ONCE = Retry(NoBackoff(), 0)
 PATIENCE = 10.0  # seconds in which a server has to come up
 
 
@@ -62,7 +65,7 @@ class RedisServer:
     def ask(self, *command: object) -> object:
         """The answer to *command*, or None if there is none yet."""
         try:
-            with redis.Redis(port=self.port, protocol=2, decode_responses=True) as client:
+            with redis.Redis(port=self.port, protocol=2, decode_responses=True, retry=ONCE) as client:
                 return client.execute_command(*command)
         except redis.ConnectionError:
             return None

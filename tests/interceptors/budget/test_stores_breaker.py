@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 
 import pytest
@@ -147,6 +148,38 @@ def test_one_probe(clock: Clock) -> None:
     breaker.reset("ann")
     breaker.give([])
     assert seen == ["kept out"] * 3
+
+
+def test_one_probe_of_many_threads(clock: Clock) -> None:
+    """Eight threads come at once when the pause is over: one is let in, and while it is there seven are told."""
+    inside, outside = threading.Event(), threading.Semaphore(0)
+
+    class Slow(Unsteady):
+        def reset(self, name: str) -> int:
+            assert inside.wait(10)
+            return super().reset(name)
+
+    def come() -> None:
+        try:
+            breaker.reset("ann")
+        except StoreError:
+            outside.release()
+
+    store = Slow()
+    breaker = Breaker(store, clock)
+    store.away = True
+    with pytest.raises(StoreError, match=r"^away$"):
+        breaker.give([])
+    store.away = False
+    clock.now += PAUSE
+    threads = [threading.Thread(target=come) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    assert all(outside.acquire(timeout=10) for _ in range(7))
+    inside.set()
+    for thread in threads:
+        thread.join()
+    assert store.visits == 2
 
 
 def test_closed_with_its_store(clock: Clock) -> None:

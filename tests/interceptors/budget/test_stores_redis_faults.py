@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from guardhouse.interceptors.budget.stores import StoreError, Want
+from guardhouse.interceptors.budget.stores.breaker import PAUSE, Breaker
 from guardhouse.interceptors.budget.stores.redis import RedisStore
 
 from .accounts import WINDOW, account, spent, take
@@ -64,6 +65,25 @@ def test_frozen(own_redis: RedisServer) -> None:
         own_redis.signal(signal.SIGCONT)
     wait_for(lambda: own_redis.ask("PING"))
     assert 3 <= spent(store)["ann", WINDOW] <= 5
+
+
+def test_frozen_behind_a_breaker(own_redis: RedisServer) -> None:
+    """One caller waits for a server that hangs; the next do not; woken, it is used again after the pause."""
+    now = 100.0
+    store = Breaker(RedisStore(own_redis.url, timeout=SHORT), lambda: now)
+    own_redis.signal(signal.SIGSTOP)
+    try:
+        with pytest.raises(StoreError, match="Timeout"):
+            take(store, 1, account())
+        with pytest.raises(
+            StoreError, match=r"^not tried, having just failed: redis://127\.0\.0\.1:\d+: Timeout"
+        ):
+            take(store, 1, account())
+    finally:
+        own_redis.signal(signal.SIGCONT)
+    wait_for(lambda: own_redis.ask("PING"))
+    now += PAUSE
+    assert take(store, 1, account()) == 1
 
 
 def test_scripts_flushed(store: RedisStore, own_redis: RedisServer) -> None:

@@ -144,8 +144,8 @@ def test_sense(listener: Listener) -> None:
 
 
 def test_anew_after_any_error(listener: Listener) -> None:
-    """An error is the end of the connection that it came on: a name may lead to another server by now, and one
-    that has become a replica would go on refusing.
+    """An error is the end of the connection that it came on: a name may lead to another server by now, and
+    one that has become a replica would go on refusing.
     """
     listener.answer = b"-READONLY no\r\n"
     listener.go.set()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from guardhouse.interceptors.budget.stores import StoreError
-from guardhouse.interceptors.budget.stores.at import open_store, problem, shared
+from guardhouse.interceptors.budget.stores.at import open_store, problem
 from guardhouse.interceptors.budget.stores.redis_url import parse
 
 from .accounts import account, take
@@ -92,9 +92,8 @@ def test_mistakes_keep_the_secret(url: str) -> None:
 
 @pytest.mark.parametrize("where", ["memory", "sqlite:budgets.db", "redis://h", "redis+cluster://h"])
 def test_what_names_a_store(where: str) -> None:
-    """The kinds of store there are; whether workers share one says the word alone."""
+    """The kinds of store there are."""
     assert problem(where) == ""
-    assert shared(where) == (where != "memory")
 
 
 @pytest.mark.parametrize("where", ["", "Memory", "sqlite", "sqlite:", "sqlite3:x", "/a/b.db", "postgres://h"])

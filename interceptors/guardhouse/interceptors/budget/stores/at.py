@@ -26,11 +26,6 @@ def problem(where: str) -> str:
     return ""
 
 
-def shared(where: str) -> bool:
-    """Whether all processes that name *where* share one budget; memory is each one's own."""
-    return where != "memory"
-
-
 def open_store(where: str, *, timeout: float = 0.1, tls: Tls | None = None) -> Store:
     """The store that *where* names; one that can be away stands behind a breaker.
 

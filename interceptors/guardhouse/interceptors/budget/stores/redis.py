@@ -7,6 +7,7 @@ import re
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import cache
 from typing import Any, Final
 
 from . import GRACE, Account, Entry, Short, StoreError, Want
@@ -156,11 +157,15 @@ def _run(client: Any, script: str, keys: list[str], arguments: list[object]) -> 
 
     if not keys:
         return [0]
-    digest = hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
     try:
-        return client.evalsha(digest, len(keys), *keys, *arguments)
+        return client.evalsha(_digest(script), len(keys), *keys, *arguments)
     except NoScriptError:
         return client.eval(script, len(keys), *keys, *arguments)
+
+
+@cache
+def _digest(script: str) -> str:
+    return hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
 
 
 def _taken(wants: Sequence[Want], reply: list[Any]) -> tuple[int, ...] | Short:
