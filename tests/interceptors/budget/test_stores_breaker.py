@@ -151,7 +151,7 @@ def test_one_probe(clock: Clock) -> None:
 
 
 def test_one_probe_of_many_threads(clock: Clock) -> None:
-    """Eight threads come at once when the pause is over: one is let in, and while it is there seven are told."""
+    """Eight threads come at once when the pause is over: one is let in, and seven fail while it is there."""
     inside, outside = threading.Event(), threading.Semaphore(0)
 
     class Slow(Unsteady):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -115,6 +116,14 @@ def test_opened(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="not tried"):
         take(store, 1, account())
     store.close()
+
+
+@pytest.mark.parametrize("url", ["redis://:hunter2@h", "redis+cluster://:hunter2@h"])
+def test_without_redis_py(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    """The package that speaks to a Redis is not part of every installation: the start says how to get it."""
+    monkeypatch.setitem(sys.modules, "redis", None)
+    with pytest.raises(StoreError, match=r"^redis.*://h: .*pip install 'guardhouse\[redis\]'$"):
+        open_store(url)
 
 
 def test_redis_opened_while_it_is_away() -> None:
