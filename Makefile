@@ -25,7 +25,8 @@ $(VENV)/run.stamp: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/dev.stamp: pyproject.toml constraints.txt | $(VENV)/run.stamp
 	@echo "installing what the tests need into $(VENV) (about a minute, once)"
-	@$(PIP) install --constraint constraints.txt --editable '.[demo,onnx,audit]' $$($(BIN)/python tools/dev_requirements.py dev)
+	@$(PIP) install --constraint constraints.txt --editable '.[demo,onnx,audit,redis]' $$($(BIN)/python tools/dev_requirements.py dev)
+	@$(BIN)/python tools/redis_server.py
 	@touch $@
 
 $(VENV)/bench.stamp: pyproject.toml constraints.txt | $(VENV)/dev.stamp

@@ -6,10 +6,18 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
+from typing import NamedTuple
 
 from . import GRACE, Account, Entry, Short, Want
+from .checks import check_units, check_wants
+from .portions import portions
 
 LOOKS = 8  # accounts that a new one looks at, to drop those that are over
+
+
+class _Kept(NamedTuple):
+    entry: Entry
+    until: float  # seconds since the epoch
 
 
 class MemoryStore:
@@ -20,62 +28,65 @@ class MemoryStore:
     """
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
-        self._spent: dict[tuple[str, str], Entry] = {}
+        self._accounts: dict[tuple[str, str], _Kept] = {}
         self._lock = threading.Lock()
         self._clock = clock
 
     def take(self, wants: Sequence[Want]) -> tuple[int, ...] | Short:
         """See `Store`. Never blocks for long."""
+        check_wants(wants)
         with self._lock:
-            lefts = [self._left(want.account) for want in wants]
-            for want, left in zip(wants, lefts, strict=True):
-                if left < want.least:
-                    return Short(want.account, left)
-            taken = tuple(min(want.most, left) for want, left in zip(wants, lefts, strict=True))
+            taken = portions(wants, [self._spent(want.account) for want in wants])
+            if isinstance(taken, Short):
+                return taken
             for want, units in zip(wants, taken, strict=True):
                 self._spend(want.account, units)
             return taken
 
     def give(self, units: Sequence[tuple[Account, int]]) -> None:
         """See `Store`."""
+        check_units(units)
         with self._lock:
             for account, count in units:
-                if (account.name, account.window) in self._spent:
-                    self._spend(account, -count)
+                kept = self._accounts.get((account.name, account.window))
+                if kept is not None:
+                    self._keep(kept.entry._replace(spent=max(0, kept.entry.spent - count)))
 
     def entries(self) -> Iterator[Entry]:
         """See `Store`."""
         with self._lock:
-            found = sorted(self._spent.values())
+            found = sorted(kept.entry for kept in self._accounts.values())
         yield from found
 
     def reset(self, name: str) -> int:
         """See `Store`."""
         with self._lock:
-            keys = [key for key in self._spent if key[0] == name]
+            keys = [key for key in self._accounts if key[0] == name]
             for key in keys:
-                del self._spent[key]
+                del self._accounts[key]
             return len(keys)
 
     def close(self) -> None:
         """See `Store`."""
 
-    def _left(self, account: Account) -> int:
-        entry = self._spent.get((account.name, account.window))
-        return max(0, account.limit - (entry.spent if entry else 0))
+    def _spent(self, account: Account) -> int:
+        kept = self._accounts.get((account.name, account.window))
+        return 0 if kept is None else kept.entry.spent
 
     def _spend(self, account: Account, units: int) -> None:
-        key = (account.name, account.window)
-        entry = self._spent.get(key)
-        if entry is None:
+        if (account.name, account.window) not in self._accounts:
             self._forget()
-        spent = max(0, (entry.spent if entry else 0) + units)
-        self._spent[key] = Entry(account.name, account.window, account.limit, spent, account.ends)
+        name, window, limit, ends = account
+        self._keep(Entry(name, window, limit, self._spent(account) + units, ends))
+
+    def _keep(self, entry: Entry) -> None:
+        until = max(entry.ends, self._clock()) + GRACE
+        self._accounts[entry.name, entry.window] = _Kept(entry, until)
 
     def _forget(self) -> None:
         """Look at the oldest accounts, and drop those long over: what a new one costs is always the same."""
         now = self._clock()
-        for key in list(islice(self._spent, LOOKS)):
-            entry = self._spent.pop(key)
-            if entry.ends + GRACE > now:
-                self._spent[key] = entry
+        for key in list(islice(self._accounts, LOOKS)):
+            kept = self._accounts.pop(key)
+            if kept.until > now:
+                self._accounts[key] = kept
