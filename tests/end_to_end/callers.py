@@ -35,10 +35,10 @@ def ask(channel: grpc.Channel, token: str) -> Told:
 class Callers:
     """So many callers, from here until the block is left; one who cannot reach the server leaves before."""
 
-    def __init__(self, gate: Gate, count: int = 4) -> None:
+    def __init__(self, gate: Gate, count: int = 4, role: str = "analyst") -> None:
         self.told: list[list[Told]] = [[] for _ in range(count)]  # by caller, in the order of their calls
         self.left: list[Told] = []  # what made callers leave: no word of the server's
-        self._gate, self.token = gate, gate.token()
+        self._gate, self.token = gate, gate.token(role)
         self._over = Event()
         self._pool = ThreadPoolExecutor(count)
 

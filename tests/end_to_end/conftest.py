@@ -8,7 +8,8 @@ from pathlib import Path
 import grpc
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "interceptors/budget")]  # the latter has Redis servers
 
 from gate import INFER, Gate, bearer, query, until
 from metering import scraped

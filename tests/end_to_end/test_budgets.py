@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,21 +10,10 @@ import grpc
 import pytest
 from gate import INFER, Gate, bearer, query
 from google.rpc import error_details_pb2, status_pb2
+from racing import CALLERS, POLICY, race
 from sink import Sink
 
 from guardhouse.protos import guardhouse_pb2
-
-POLICY = """
-roles:
-  racer:
-    allow:
-      - {{methods: [ModelInfer], models: [double, patient, broken, slow]}}
-      - {{methods: [guardhouse.v1.Guardhouse/WhoAmI]}}
-    limits: {{rate: 100000/s, burst: 100000}}
-bindings: [{{role: racer, claim: {{roles: racer}}}}]
-budgets: {budgets}
-"""
-CALLERS, CONNECTIONS = 64, 4
 
 
 @pytest.fixture
@@ -43,25 +31,6 @@ def served(tmp_path: Path, sink: Sink) -> Iterator[Callable[..., Gate]]:
     for gate in gates:
         if gate.process.poll() is None:
             gate.stop()
-
-
-async def race(
-    gate: Gate, tries: int, model: str = "double", value: float = 1.0, deadline: float = 30.0
-) -> Counter[str]:
-    """All callers ask at the same time, each so often; how their calls ended."""
-    token, body = bearer(gate.token("racer")), query(model, [value]).SerializeToString()
-    channels = [gate.aio() for _ in range(CONNECTIONS)]
-    seen: Counter[str] = Counter()
-
-    async def caller(place: int) -> None:
-        infer = channels[place % CONNECTIONS].unary_unary(INFER)
-        for _ in range(tries):
-            seen[(await infer(body, metadata=token, timeout=deadline).code()).name] += 1
-
-    await asyncio.gather(*(caller(place) for place in range(CALLERS)))
-    for channel in channels:
-        await channel.close()
-    return seen
 
 
 def refusal(gate: Gate, model: str = "double", values: int = 1) -> grpc.RpcError:

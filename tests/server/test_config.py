@@ -74,11 +74,20 @@ def test_what_is_not_written_has_its_default(config_file: Any) -> None:
     assert (config.limits, config.server) == (Limits("memory"), Server())
 
 
+def test_a_file_of_budgets_lies_beside_the_configuration(config_file: Any) -> None:
+    """A relative path of SQLite is relative to the configuration, an absolute one is not."""
+    beside = load(config_file(added("limits: {store: 'sqlite:budgets.db'}\n")))
+    absolute = load(config_file(added("limits: {store: 'sqlite:/var/budgets.db'}\n")))
+
+    assert beside.limits.store == f"sqlite:{config_file(GOOD).parent / 'budgets.db'}"
+    assert absolute.limits.store == "sqlite:/var/budgets.db"
+
+
 def test_everything_that_can_be_written(config_file: Any) -> None:
     """Every optional key is read into its unit: bytes, seconds, paths."""
     path = config_file(
         added(
-            "limits: {store: memory}\n"
+            "limits: {store: 'rediss://gate:${SECRET}@cache', ca: r.pem, certificate: rc.pem, key: rk.pem}\n"
             "audit: {path: /var/ledger, durability: buffered}\n"
             "tracing: {endpoint: 'https://collector.example:443/otlp/', protocol: http/protobuf,\n"
             "  headers: {authorization: '${TOKEN}'}, ca: ca.pem, certificate: c.pem, key: c.key,\n"
@@ -88,7 +97,10 @@ def test_everything_that_can_be_written(config_file: Any) -> None:
             "  connection_age: 2h, connection_grace: 5m, deadline: 90s, drain: 1m, threads: 2}\n"
         )
     )
-    config = load(path, environment={"TOKEN": "Bearer s3cret"})
+    config = load(path, environment={"TOKEN": "Bearer s3cret", "SECRET": "hunter2"})
+    files = [path.parent / name for name in ("r.pem", "rc.pem", "rk.pem")]
+    assert config.limits == Limits("rediss://gate:hunter2@cache", *files)
+    assert "hunter2" not in repr(config)
     assert config.audit.path.is_absolute()
     assert config.audit.durability == "buffered"
     assert config.tracing == Collector(

@@ -265,19 +265,27 @@ BAD = {
         "metrics.interval",
         "is how often to push, but not where; write otlp:",
     ),
-    "redis": (
-        added("limits: {store: 'redis://a'}\n"),
+    "redis without a host": (added("limits: {store: 'redis://'}\n"), 18, "limits.store", "is not a store: "),
+    "password in the file": (
+        added("limits: {store: 'redis://me:hunter2@a'}\n"),
         18,
         "limits.store",
-        "is not supported by this version",
+        "holds a password; put it into the environment, and write ${NAME} in its place",
     ),
-    "sqlite": (
-        added("limits:\n  store: sqlite:x.db\n"),
-        19,
-        "limits.store",
-        "by this version of guardhouse; write",
+    "sqlite without a path": (added("limits: {store: 'sqlite:'}\n"), 18, "limits.store", "is not a store: "),
+    "unknown store": (added("limits: {store: disk}\n"), 18, "limits.store", "`disk` is not a store: write "),
+    "half a pair of a store": (
+        added("limits: {store: 'rediss://a', key: k.pem}\n"),
+        18,
+        "limits.key",
+        "is one half of a pair; write certificate and key",
     ),
-    "unknown store": (added("limits: {store: disk}\n"), 18, "limits.store", "is not a store; write memory"),
+    "TLS of a store without it": (
+        added("limits: {store: 'redis://a', ca: k.pem}\n"),
+        18,
+        "limits.ca",
+        "is for TLS, which this store does not speak; write rediss://",
+    ),
     "durability": (
         added("audit: {durability: maybe}\n"),
         18,

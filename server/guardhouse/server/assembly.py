@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from guardhouse.interceptors import Chain, Concurrency, Ledger, Metrics, Policy, RateLimit
+from guardhouse.interceptors.budget.stores import Store, StoreError
+from guardhouse.interceptors.budget.stores.at import open_store
+from guardhouse.interceptors.budget.stores.redis_client import Tls
 from guardhouse.interceptors.guarding import Issuer, guard, key_file_problem
 from guardhouse.interceptors.ledger.keys import Signer, secret_in
 from guardhouse.interceptors.ledger.rotation import Limits
@@ -36,7 +39,8 @@ def assembled(config: Config) -> Iterator[Parts]:
     """Open every part. Leaving closes them: ledger, spans, metrics, which tell of both, and the models.
 
     Raises:
-        ConfigError: The policy, or a file of keys, is not right; nobody can listen at metrics.listen.
+        ConfigError: The policy, or a file of keys, is not right; nobody can listen at metrics.listen; the
+            store of budgets cannot be used. One that does not answer can: calls are refused until it does.
         ModelLoadError: A model cannot be loaded.
         TracingError: Spans cannot be sent as configured.
         LedgerError, KeyStoreError, CaptureError: The ledger, the store of API keys or the folder of captures
@@ -61,6 +65,8 @@ def assembled(config: Config) -> Iterator[Parts]:
             deadline=config.server.deadline,
             rate=rate,
             concurrency=concurrency,
+            budgets=_store(config) if policy.budgets else None,
+            largest=config.server.max_message,
             exists=models.exists,
             metrics=metrics,
             capture=config.capture,
@@ -100,6 +106,17 @@ def _ledger(audit: Audit) -> Ledger:
         anchor=audit.anchor,
         rotation=Limits(audit.rotate_size, audit.rotate_age),
     )
+
+
+def _store(config: Config) -> Store | None:
+    """Where it is kept what budgets have spent; None for memory."""
+    limits = config.limits
+    if limits.store == "memory":
+        return None
+    try:
+        return open_store(limits.store, tls=Tls(limits.ca, limits.certificate, limits.key))
+    except StoreError as error:
+        raise ConfigError([config.problem("limits.store", str(error))]) from error
 
 
 def _source(model: Model) -> Source:

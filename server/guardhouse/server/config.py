@@ -73,9 +73,17 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Where counts are kept. Only "memory", for now."""
+    """Where it is kept what was spent.
 
-    store: str = "memory"
+    Attributes:
+        store: "memory", "sqlite:PATH", or the URL of a Redis, which may hold a password.
+        ca, certificate, key: Files for TLS with a Redis.
+    """
+
+    store: str = field(default="memory", repr=False)
+    ca: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
 
 
 Durability = Literal["buffered", "strict"]

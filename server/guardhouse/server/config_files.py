@@ -42,6 +42,9 @@ def _troubles(config: Config) -> Iterator[tuple[str, str]]:
     for position, model in enumerate(config.models):
         if model.onnx is not None:
             yield from _trouble(f"models.{position}.onnx", _check_readable, model.onnx)
+    for name in ("ca", "certificate", "key"):
+        if (path := getattr(config.limits, name)) is not None:
+            yield from _trouble(f"limits.{name}", _check_readable, path)
     yield from _audit(config)
     if config.tracing is not None:
         yield from _tracing(config.tracing)

@@ -36,7 +36,7 @@ def config(top: Node, path: Path) -> Config:
         tokens=_tokens(tokens_section, folder),
         policy=section.required("policy", _path(folder), "policy: policy.yaml"),
         models=_models(section, folder),
-        limits=_limits(section.section("limits")),
+        limits=_limits(section.section("limits"), folder),
         audit=_audit(section.section("audit"), folder),
         tracing=_tracing(section, folder),
         metrics=_metrics(section),
@@ -129,8 +129,22 @@ def _model(section: Section, folder: Path, seen: set[tuple[str, str]]) -> Model:
     return model
 
 
-def _limits(section: Section) -> Limits:
-    return Limits(store=section.optional("store", _by(values.store), "memory"))
+def _limits(section: Section, folder: Path) -> Limits:
+    made = Limits(
+        store=section.optional("store", values.store(folder), "memory"),
+        ca=section.optional("ca", _path(folder), None),
+        certificate=section.optional("certificate", _path(folder), None),
+        key=section.optional("key", _path(folder), None),
+    )
+    if section.sound:
+        if (made.certificate is None) != (made.key is None):
+            section.note(
+                "is one half of a pair; write certificate and key", "key" if made.key else "certificate"
+            )
+        for name in ("ca", "certificate", "key"):
+            if name in section and not made.store.startswith("rediss"):
+                section.note("is for TLS, which this store does not speak; write rediss://… as store", name)
+    return made
 
 
 def _audit(section: Section, folder: Path) -> Audit:

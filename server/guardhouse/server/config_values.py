@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
+from guardhouse.interceptors.budget.stores.at import problem
+from guardhouse.interceptors.budget.stores.redis_url import parse
 from guardhouse.interceptors.documents import Node, units
 from guardhouse.interceptors.documents.sections import text as text_of
 from guardhouse.interceptors.ledger.keys import secret
@@ -93,13 +95,21 @@ def python_object(text: str) -> str:
     raise ValueError(f"`{text}` is not module:object; write package.module:model")
 
 
-def store(text: str) -> str:
-    """Where limits are counted."""
-    if text == "memory":
-        return text
-    if re.match(r"sqlite|redis", text):
-        raise ValueError(f"`{text}` is not supported by this version of guardhouse; write memory")
-    raise ValueError(f"`{text}` is not a store; write memory")
+def store(folder: Path) -> Callable[[Node], str]:
+    """A reader of where it is kept what was spent; the path of a file is relative from *folder*."""
+
+    def read(node: Node) -> str:
+        where = text_of(node)
+        kind, _, path = where.partition(":")
+        if kind == "sqlite" and path:
+            return f"sqlite:{folder / path}"
+        if trouble := problem(where):
+            raise ValueError(f"`{node.raw}` is not a store: {trouble}")
+        if where != "memory" and parse(where).password and "${" not in node.raw:
+            raise ValueError("holds a password; put it into the environment, and write ${NAME} in its place")
+        return where
+
+    return read
 
 
 def ledger_key(folder: Path) -> Callable[[Node], bytes | Path]:

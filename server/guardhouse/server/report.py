@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from guardhouse.interceptors.budget.stores.redis_url import parse
 from guardhouse.interceptors.capture import Capturing
 from guardhouse.interceptors.documents.units import format_duration, format_size
 from guardhouse.interceptors.loopback import is_loopback
-from guardhouse.interceptors.policy.explain import limits
+from guardhouse.interceptors.policy import Policy
+from guardhouse.interceptors.policy.explain import budget_words, limits
 from guardhouse.interceptors.policy.rules import Role
 
 from .assembly import Parts
-from .config import Config, Metrics
+from .config import Config, Limits, Metrics
 
 Facts = dict[str, str | list[str]]
 
@@ -28,12 +30,21 @@ def report(config: Config, parts: Parts, address: str) -> Facts:
         "models": [f"{model.name} {model.version} ({model.platform})" for model in parts.models],
         "open to all": sorted(parts.policy.open_methods) or "nothing: every method needs a credential",
         "roles": [_role(role) for role in parts.policy.roles.values()],
+        "budgets": _budgets(parts.policy, config.limits),
         "ledger": str(config.audit.path),
         **captures,
         "traces": config.tracing.endpoint if config.tracing else "not sent",
         "metrics": _metrics(config.metrics, parts.metrics),
         "warnings": [*map(str, parts.policy.warnings), *_warnings(parts.metrics)] or "none",
     }
+
+
+def _budgets(policy: Policy, settings: Limits) -> str | list[str]:
+    """Every budget, and where it is kept what was spent: without the password."""
+    if not policy.budgets:
+        return "none"
+    url = settings.store if settings.store.startswith(("memory", "sqlite:")) else parse(settings.store).shown
+    return [*(f"{each.name} ({budget_words(each)})" for each in policy.budgets), f"kept in {url}"]
 
 
 def _metrics(settings: Metrics | None, address: str) -> str | list[str]:

@@ -105,17 +105,13 @@ def limits(held: Role | Grant) -> tuple[str, ...]:
     rate, most = held.rate, held.concurrency
     often = f"{rate.count} calls in {rate.period} s, {rate.burst} at once" if rate else "no rate limit"
     budgets = held.budgets if isinstance(held, Grant) else ()
-    spent = [f"{_shadowed(each)}{format_amount(each.amount)}{_together(each)}" for each in budgets]
-    return (often, *([] if most is None else [f"{most} at the same time"]), *spent)
+    return (often, *([] if most is None else [f"{most} at the same time"]), *map(budget_words, budgets))
 
 
-def _together(budget: Budget) -> str:
-    per = ", ".join(budget.per)
-    return "" if per == "principal" else f" for each {per}" if per else " for all callers together"
-
-
-def _shadowed(budget: Budget) -> str:
-    return "in shadow: " if budget.shadow else ""
+def budget_words(budget: Budget) -> str:
+    """How much, for whom together."""
+    shadow, per = "in shadow: " if budget.shadow else "", ", ".join(budget.per)
+    return f"{shadow}{format_amount(budget.amount)} for {f'each {per}' if per else 'all callers together'}"
 
 
 def _last_word(open_methods: AbstractSet[str], grant: Grant, method: str, model: str) -> tuple[Decision, str]:

@@ -1,0 +1,130 @@
+"""Budgets that several servers share: never overspent, kept over restarts and kills; and a store in trouble."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+from callers import Callers
+from gate import INFER, Gate, bearer, query, until
+from racing import CALLERS, POLICY, race
+from redis_servers import HAS_REDIS, RedisServer, running
+from sink import Sink
+
+LIMIT = 3000  # calls: a five-hundredth is six
+FAILS = ("BUDGETS_UNAVAILABLE", "")
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[RedisServer]:
+    """A Redis of the test's own."""
+    with running(tmp_path / "redis") as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", pytest.param("redis", marks=HAS_REDIS)])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """What `limits.store` is."""
+    if request.param == "sqlite":
+        return f"sqlite:{tmp_path / 'budgets.db'}"
+    return request.getfixturevalue("redis").url
+
+
+@pytest.fixture
+def serve(tmp_path: Path, sink: Sink) -> Iterator[Callable[[str, str], Gate]]:
+    """Starts a server of a name that keeps its budgets in a store; it is ended with the test."""
+    gates: list[Gate] = []
+
+    def start(name: str, store: str) -> Gate:
+        made = Gate(tmp_path / name, sink.port)
+        budgets = f"[{{name: all, amount: {LIMIT} calls/day}}]"
+        (made.folder / "policy.yaml").write_text(POLICY.format(budgets=budgets))
+        gates.append(made)
+        return made.start("--set", f"limits.store={store}")
+
+    yield start
+    for gate in gates:
+        if gate.process.poll() is None:
+            gate.stop()
+
+
+async def test_two_servers_race_one_budget_and_one_comes_back(
+    serve: Callable[[str, str], Gate], store: str
+) -> None:
+    """At most what there is, at least 99 % of it, by the models' own counters; a restart forgets nothing."""
+    gates = [serve(name, store) for name in ("one", "other")]
+    tries = 2 * LIMIT // CALLERS
+    seen = await race(gates, tries)
+    answered = sum(gate.calls() for gate in gates)
+
+    assert set(seen) == {"OK", "RESOURCE_EXHAUSTED"}
+    assert 0.99 * LIMIT <= answered == seen["OK"] <= LIMIT
+    for gate in gates:
+        assert gate.stop() == 0
+    gates[0].start("--set", f"limits.store={store}")
+    seen = await race(gates[0], 2)
+    assert answered + seen["OK"] <= LIMIT
+    assert seen["RESOURCE_EXHAUSTED"] >= CALLERS
+
+
+async def test_a_server_that_is_killed_has_paid(serve: Callable[[str, str], Gate], store: str) -> None:
+    """kill -9 in the middle of calls: what it held is spent, and the others spend the rest and no more."""
+    victim, other = serve("victim", store), serve("other", store)
+    with Callers(victim, role="racer"):
+        until(lambda: victim.calls() > LIMIT // 10)
+        victim.kill()
+    seen = await race(other, 2 * LIMIT // CALLERS)
+    answered = victim.calls() + seen["OK"]
+
+    assert seen["RESOURCE_EXHAUSTED"] > 0
+    # The victim held the calls that were under way, and a five-hundredth.
+    assert LIMIT - LIMIT // 500 - 64 <= answered <= LIMIT
+
+
+def ended(gate: Gate, seconds: float = 30.0) -> tuple[str, float]:
+    """The status of one call, and how long it took."""
+    token, begun = bearer(gate.token("racer")), time.monotonic()
+    with gate.channel() as channel:
+        grpc.channel_ready_future(channel).result(20)
+        begun = time.monotonic()
+        try:
+            channel.unary_unary(INFER)(query().SerializeToString(), metadata=token, timeout=seconds)
+        except grpc.RpcError as error:
+            return error.code().name, time.monotonic() - begun
+    return "OK", time.monotonic() - begun
+
+
+@HAS_REDIS
+def test_a_redis_that_is_frozen_and_thawed(serve: Callable[[str, str], Gate], redis: RedisServer) -> None:
+    """Calls are refused UNAVAILABLE, none hangs, none comes to the model unpaid; then it goes on by itself."""
+    gate = serve("one", redis.url)
+    assert ended(gate)[0] == "OK"
+    redis.signal(signal.SIGSTOP)
+    until(lambda: ended(gate)[0] == "UNAVAILABLE")  # what was in hand is spent
+    before = gate.calls()
+    refused = [ended(gate) for _ in range(20)]
+    during = gate.calls()
+    redis.signal(signal.SIGCONT)
+    until(lambda: ended(gate)[0] == "OK")
+
+    assert {status for status, _ in refused} == {"UNAVAILABLE"}
+    assert during == before
+    reasons = Counter(line["reason"] for line in gate.ledger())
+    assert set(reasons) == set(FAILS)
+    assert reasons[""] == gate.calls()
+
+
+@HAS_REDIS
+def test_a_redis_that_is_gone_at_the_start(serve: Callable[[str, str], Gate], redis: RedisServer) -> None:
+    """The server starts, refuses what a budget counts, and serves once the store is there."""
+    redis.stop()
+    gate = serve("one", redis.url)
+    assert ended(gate)[0] == "UNAVAILABLE"
+    redis.start()
+    until(lambda: ended(gate)[0] == "OK")
+    assert gate.calls() == 1
