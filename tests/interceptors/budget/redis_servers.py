@@ -22,6 +22,7 @@ HAS_REDIS = pytest.mark.skipif(
     not SERVER, reason="no redis-server here; run: python tools/redis_server.py, or install valkey-server"
 )
 ONCE = Retry(NoBackoff(), 0)
+RIGHTS = "+evalsha +eval +hget +hmget +hset +pexpireat +time +scan +del"
 PATIENCE = 10.0  # seconds in which a server has to come up
 
 
@@ -61,6 +62,12 @@ class RedisServer:
             self.signal(signal.SIGKILL)
             self._process.wait()
             self._process = None
+
+    def admit(self, rights: str) -> str:
+        """Make a user with these rights to our keys, and no other; USER:PASSWORD, as for a URL."""
+        self.ask("ACL", "DELUSER", "gate")
+        self.ask("ACL", "SETUSER", "gate", "on", ">pass:word", "~{guardhouse}:budget:*", *rights.split())
+        return "gate:pass%3Aword"
 
     def ask(self, *command: object) -> object:
         """The answer to *command*, or None if there is none yet."""

@@ -15,10 +15,9 @@ from guardhouse.interceptors.budget.stores.redis_client import Tls
 from tests.interceptors.certificates import CLIENT, SERVER, authority, leaf
 
 from .accounts import ENDS, WINDOW, account, spent, take
-from .redis_servers import HAS_REDIS, RedisServer, free_port, running
+from .redis_servers import HAS_REDIS, RIGHTS, RedisServer, free_port, running
 
 KEY = f"{{guardhouse}}:budget:ann@{WINDOW}"
-RIGHTS = "+evalsha +eval +hget +hmget +hset +pexpireat +time +scan +del"
 MINUTE = 60.0  # how far two readings of one clock may lie apart on a busy machine
 
 
@@ -101,10 +100,9 @@ def test_a_socket_of_the_file_system(tmp_path: Path) -> None:
         store.close()
 
 
-def _user(server: RedisServer, rights: str) -> RedisStore:
-    server.ask("ACL", "DELUSER", "gate")
-    server.ask("ACL", "SETUSER", "gate", "on", ">pass:word", "~{guardhouse}:budget:*", *rights.split())
-    return RedisStore(server.url.replace("//", "//gate:pass%3Aword@"), timeout=5)
+def _user(server: RedisServer, rights: str, database: int = 0) -> RedisStore:
+    login = server.admit(rights)
+    return RedisStore(server.url.replace("//", f"//{login}@") + f"?db={database}", timeout=5)
 
 
 def _use(store: RedisStore) -> None:
@@ -119,6 +117,7 @@ def test_the_rights_it_needs(own_redis: RedisServer) -> None:
     """A user of the ACL with the rights that the docstring names can do everything; without any one, not."""
     assert RIGHTS in str(RedisStore.__doc__)
     _use(_user(own_redis, RIGHTS))
+    _use(_user(own_redis, f"{RIGHTS} +select", database=1))
     for right in RIGHTS.split():
         own_redis.ask("SCRIPT", "FLUSH")
         with pytest.raises(StoreError, match=r"^redis://[^\n]*(ermission|can't run this)[^\n]*$"):

@@ -13,11 +13,12 @@ from guardhouse.interceptors.budget.stores import Store, StoreError
 from guardhouse.interceptors.budget.stores.redis import RedisStore
 
 from .accounts import WINDOW, account, spent, take
-from .redis_servers import HAS_REDIS, RedisServer, running, wait_for
+from .redis_servers import HAS_REDIS, RIGHTS, RedisServer, running, wait_for
 
 pytestmark = HAS_REDIS
 SLOTS = 16_384
 OUR_SLOT = 14_486  # of {guardhouse}
+MORE_RIGHTS = "+command +cluster|slots"
 DOWN = 300  # ms after which Sentinel thinks that a server is down
 
 
@@ -104,11 +105,14 @@ def _use(store: Store) -> None:
 
 def test_cluster(cluster: tuple[RedisServer, RedisServer]) -> None:
     """Any node leads to the one that has the slot, and when the slot is given to another, to that. A node
-    named as if it were a server of its own tells that the slot is elsewhere.
+    named as if it were a server of its own tells that the slot is elsewhere. All with the rights that the
+    docstring names.
     """
     first, second = cluster
+    assert MORE_RIGHTS in str(RedisStore.__doc__)
     assert first.ask("CLUSTER", "KEYSLOT", "{guardhouse}:budget:x@y") == OUR_SLOT
-    store = RedisStore(f"redis+cluster://127.0.0.1:1,127.0.0.1:{first.port}", timeout=5)
+    login, _ = (node.admit(f"{RIGHTS} {MORE_RIGHTS}") for node in cluster)
+    store = RedisStore(f"redis+cluster://{login}@127.0.0.1:1,127.0.0.1:{first.port}", timeout=5)
     _use(store)
     with pytest.raises(StoreError, match="Moved"):
         take(RedisStore(first.url, timeout=5), 1, account())

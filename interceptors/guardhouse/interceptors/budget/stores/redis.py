@@ -26,16 +26,16 @@ GRACE_MS: Final = int(GRACE * 1000)
 class RedisStore:
     """Keys `{guardhouse}:budget:NAME@WINDOW`, each a hash {spent, limit, ends} with a time to live.
 
-    A verb is one script, run whole or not at all, and tried once. It blocks for *timeout* to connect, and
-    as long for each answer; where a name has several addresses, or there are several Sentinels or nodes, for
-    as long at each of them. Looking up a name takes what the system takes.
+    `take` and `give` are a script each, run whole or not at all, and tried once. They block for *timeout* to
+    connect, and as long for each read; where a name has several addresses, or there are several Sentinels or
+    nodes, for as long at each of them. Looking up a name takes what the system takes.
 
     What Redis forgets, this store forgets: after FLUSHALL, a restart without persistence, or a failover to a
     replica that had not yet heard of the last takes, that spending is gone. Have `appendonly yes` and
     `maxmemory-policy noeviction`; with `min-replicas-to-write 1` a primary cut off from its replicas refuses.
 
     A user needs `+evalsha +eval +hget +hmget +hset +pexpireat +time +scan +del` on `~{guardhouse}:budget:*`;
-    in a cluster `+cluster|slots` as well.
+    with another database than 0 also `+select`, in a cluster also `+command +cluster|slots`.
 
     Args:
         url: See `redis_url`.

@@ -13,7 +13,7 @@ from typing import Final
 from . import GRACE, Account, Entry, Short, StoreError, Want
 from .checks import check_units, check_wants
 from .portions import portions
-from .sqlite_file import BUSY, connect, make, told
+from .sqlite_file import BUSY, begin, connect, make, told
 
 LOOKS: Final = 8  # accounts long over that one `take` drops
 SELECT: Final = "SELECT spent FROM accounts WHERE name = ? AND period = ?"
@@ -99,7 +99,7 @@ class SqliteStore:
         database.execute(FORGET, (now, LOOKS))
 
     @contextmanager
-    def _transaction(self, begin: str = "BEGIN IMMEDIATE") -> Iterator[sqlite3.Connection]:
+    def _transaction(self, statement: str = "BEGIN IMMEDIATE") -> Iterator[sqlite3.Connection]:
         """All or nothing. After any error the file is opened anew: then only what was committed is there.
 
         Who will write says so as it begins, and waits its turn: who comes to it later is refused at once.
@@ -109,7 +109,7 @@ class SqliteStore:
         try:
             with told(self._path):
                 database = self._current()
-                database.execute(begin)
+                begin(database, statement)
                 yield database
                 database.execute("COMMIT")
         except BaseException:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Final
 from . import StoreError
 
 BUSY: Final = 0.25  # seconds to wait for another process
+STEP_MS: Final = 5  # of one try: SQLite's pauses grow to 0.1 s, in which those that came later go first
 APPLICATION: Final = 0x67684267  # "ghBg", in the header of the file: this is a store of budgets
 VERSION: Final = 1
 SCHEMA: Final = f"""
@@ -61,10 +63,23 @@ def connect(path: Path) -> sqlite3.Connection:
     try:
         _check(database, path)
         database.execute("PRAGMA synchronous = FULL")  # a commit outlives a loss of power
+        database.execute(f"PRAGMA busy_timeout = {STEP_MS}")
     except BaseException:
         database.close()
         raise
     return database
+
+
+def begin(database: sqlite3.Connection, statement: str) -> None:
+    """Begin a transaction, when other processes let us. Raises sqlite3.OperationalError if they never do."""
+    end = time.monotonic() + BUSY
+    while True:
+        try:
+            database.execute(statement)
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() >= end:
+                raise
 
 
 @contextmanager
