@@ -8,8 +8,8 @@ from pathlib import Path
 import grpc
 import pytest
 
-HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE.parent / "interceptors/budget")]  # the latter has Redis servers
+sys.path.insert(0, str(Path(__file__).parents[1] / "interceptors/budget"))  # where Redis servers are started
+sys.path.insert(0, str(Path(__file__).parent))
 
 from gate import INFER, Gate, bearer, query, until
 from metering import scraped
