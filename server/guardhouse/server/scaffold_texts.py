@@ -47,9 +47,9 @@ policy: policy.yaml
 # What is served.
 models:
 $models
-# How often a caller may call; how much is the policy's.
+# How much callers may spend is the policy's.
 limits:
-  # Where counts are kept: in this process.
+  # Where it is kept what was spent of budgets: in this process. `sqlite:budgets.db` outlasts it.
   store: memory
 
 # The ledger: one line of every call, refusals included.

@@ -22,6 +22,7 @@ COMMANDS: Final = {
     "policy": "Explain which rule of a policy decides a call.",
     "infer": "Ask a model, with the profile that init made.",
     "whoami": "Say who the server thinks you are, and what is left to you.",
+    "limits": "Show what was spent of budgets, or begin one anew.",
     "stubs": "Write client stubs, or the .proto files they come from.",
     "audit": "Verify, read or search the ledger.",
     "top": "Watch who asks what, what is refused, and what it costs.",

@@ -16,6 +16,7 @@ EXTRAS: Final = {
     "grpc_health": "server",
     "grpc_reflection": "server",
     "joserfc": "server",
+    "redis": "redis",
     "opentelemetry": "server",
     "orjson": "server",
     "uvloop": "server",

@@ -1,0 +1,162 @@
+"""`guardhouse limits`: what has been spent of budgets, and budgets begun anew."""
+
+from __future__ import annotations
+
+import getpass
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from guardhouse.server.commands.frame import Group
+from guardhouse.server.commands.output import emit, note
+
+if TYPE_CHECKING:
+    from guardhouse.interceptors.budget.stores import Entry, Store
+    from guardhouse.server.config import Config
+
+OPERATORS: Final = "operators"  # the folder beside the ledger's files: the server holds those
+TIMEOUT: Final = 5.0  # seconds for a Redis: a person can wait longer than a call
+
+config_argument = click.argument("config", type=click.Path(path_type=Path))
+override_option = click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Put a value over the file's."
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+class Unreachable(click.ClickException):
+    """There is no store that could be asked."""
+
+    exit_code = 2
+
+
+@click.group("limits", cls=Group)
+def command() -> None:
+    """Show what has been spent of budgets, or begin one anew.
+
+    Of a store of its own memory a server alone can tell: `guardhouse whoami` asks it.
+    """
+
+
+@command.command("show")
+@config_argument
+@click.option("--past", is_flag=True, help="Windows that are over, too.")
+@override_option
+@json_option
+def show(config: Path, overrides: tuple[str, ...], *, past: bool, as_json: bool) -> None:
+    """List the accounts in the store of CONFIG, a guardhouse.yaml: how much was spent of how much.
+
+    What servers have in hand counts as spent: up to a five-hundredth for each.
+
+    \b
+    guardhouse limits show gate/guardhouse.yaml
+    guardhouse limits show gate/guardhouse.yaml --json
+    """
+    now = time.time()
+    with _opened(_settings(config, overrides)) as store:
+        accounts = [_facts(entry) for entry in store.entries() if past or entry.ends > now]
+    emit({"accounts": accounts}, as_json, _table(accounts))
+
+
+@command.command("reset")
+@config_argument
+@click.argument("account")
+@override_option
+@json_option
+def reset(config: Path, account: str, overrides: tuple[str, ...], *, as_json: bool) -> None:
+    """Forget what was spent from ACCOUNT, in all windows; `limits show` prints its name.
+
+    It is written down before it is done, in the folder `operators` of the ledger. Units that servers have in
+    hand stay theirs.
+
+    \b
+    guardhouse limits reset gate/guardhouse.yaml "tenants calls/day claim.tenant=acme"
+    """
+    settings = _settings(config, overrides)
+    with _opened(settings) as store:
+        if not any(entry.name == account for entry in store.entries()):
+            raise click.ClickException(f"there is no account {account!r}: see `guardhouse limits show`")
+        _write_down(settings, account)
+        count = store.reset(account)
+    emit({"reset": count}, as_json, f"began {account} anew: {count} window{'s' if count != 1 else ''}")
+    if not as_json:
+        note(f"written down in {settings.audit.path / OPERATORS}, for `guardhouse audit verify`")
+
+
+def _settings(config: Path, overrides: tuple[str, ...]) -> Config:
+    from guardhouse.server.config import load
+
+    return load(config, overrides)
+
+
+@contextmanager
+def _opened(settings: Config) -> Iterator[Store]:
+    """The store, if it outlasts a server. A file that no server has made yet is not made."""
+    from guardhouse.interceptors.budget.stores import StoreError
+    from guardhouse.interceptors.budget.stores.at import open_store
+    from guardhouse.interceptors.budget.stores.redis_client import Tls
+
+    limits = settings.limits
+    kind, _, path = limits.store.partition(":")
+    if kind == "memory":
+        raise Unreachable(
+            "limits.store is memory, which its server alone can tell of; write sqlite:budgets.db"
+        )
+    if kind == "sqlite" and not Path(path).exists():
+        raise Unreachable(f"{path} is not there: no server has kept budgets in it yet")
+    try:
+        tls = Tls(limits.ca, limits.certificate, limits.key)
+        with closing(open_store(limits.store, timeout=TIMEOUT, tls=tls)) as store:
+            yield store
+    except StoreError as error:
+        raise Unreachable(str(error)) from error
+
+
+def _write_down(settings: Config, account: str) -> None:
+    """Put it on a ledger of the operators' own, keyed and signed as the server's is."""
+    from guardhouse.interceptors.ledger import Ledger
+    from guardhouse.interceptors.ledger.chain import stamp
+    from guardhouse.interceptors.ledger.keys import Signer, secret_in
+
+    audit = settings.audit
+    key = secret_in(audit.key) if isinstance(audit.key, Path) else audit.key
+    signer = Signer.load(audit.signing_key) if audit.signing_key else None
+    with closing(Ledger(audit.path / OPERATORS, durability="strict", key=key or b"", signer=signer)) as book:
+        who = getpass.getuser()
+        entry = {"kind": "limits.reset", "time": stamp(time.time()), "account": account, "by": who}
+        if not book.wait(book.append(entry), TIMEOUT):
+            raise click.ClickException(f"it could not be written down, and was not done: {book.trouble}")
+
+
+def _facts(entry: Entry) -> dict[str, Any]:
+    """What is shown of an account, in the unit that is in its name; its end as ISO 8601 in UTC."""
+    from guardhouse.interceptors.budget.units import SMALLEST
+
+    unit = entry.name.split()[1].partition("/")[0] if " " in entry.name else ""
+    numbers = {"limit": entry.limit, "spent": entry.spent, "left": max(0, entry.limit - entry.spent)}
+    return {
+        "account": entry.name,
+        "window": entry.window,
+        **{key: number / SMALLEST[unit] if unit in SMALLEST else number for key, number in numbers.items()},
+        "ends": datetime.fromtimestamp(entry.ends, UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _table(accounts: list[dict[str, Any]]) -> str:
+    if not accounts:
+        return "nothing has been spent in any window that is not over"
+    columns = ("account", "window", "spent", "limit", "left")
+    rows = [columns, *(tuple(str(account[column]) for column in columns) for account in accounts)]
+    widths = [max(len(row[place]) for row in rows) for place in range(len(columns))]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if place < 2 else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    )
