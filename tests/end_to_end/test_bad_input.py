@@ -83,7 +83,7 @@ EDITS = {
         "tokens.issuers.0.audience",
         "NOBODY_SETS_THIS",
     ),
-    "a later version's key": Edit(CONFIG, "store: memory", "store: redis://x", "limits.store", "memory"),
+    "a store that is none": Edit(CONFIG, "store: memory", "store: memcached", "limits.store", "sqlite:PATH"),
     "a role nobody knows": Edit(POLICY, "role: trickle,", "role: trickel,", "bindings.1.role", "trickle"),
     "no such claim": Edit(
         POLICY,
