@@ -217,6 +217,17 @@ def test_no_order_of_calls_spends_more_than_there_is(steps: list[Step], limits: 
         assert spent(each) == sum(units for of, units in held if of == each)
 
 
+def test_what_a_store_refuses_to_be_asked_strands_nothing_in_hand() -> None:
+    """Its ValueError is our mistake; what another account had in hand is there for the next call."""
+    day, bad = account(5000), account(5000, "a" * 2000)
+    with closing(Purse(MemoryStore())) as purse:
+        purse.fetch([(day, 1)])
+        for _ in range(3):
+            with pytest.raises(ValueError, match="the name of an account"):
+                purse.fetch([(day, 5), (bad, 5)])
+        assert purse.left(day) == 4999
+
+
 def race(purses: Sequence[Purse], day: Account, callers: int, tries: int) -> int:
     """Units that *callers* threads could pay, each trying so often through one of *purses*."""
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Final
@@ -51,7 +52,8 @@ class Purse:
         self, store: Store, *, waits: bool = True, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._store, self._waits, self._clock = store, waits, clock
-        self._hands: dict[Account, _Hand] = {}
+        # A dict that is emptied from its front looks through all that has gone, each time.
+        self._hands: OrderedDict[Account, _Hand] = OrderedDict()
         self._dry: Bounded[Account, tuple[int, float]] = Bounded(MOST)  # units there were, and until when
         self._lock = threading.Lock()
         self._asking = threading.Lock()  # one at a time: what the first brings may do for all
@@ -126,7 +128,7 @@ class Purse:
         ]
         try:
             found = self._store.take(wants)
-        except StoreError:
+        except BaseException:
             self.refund(aside)
             raise
         if isinstance(found, Short):
