@@ -228,6 +228,25 @@ def test_what_a_store_refuses_to_be_asked_strands_nothing_in_hand() -> None:
         assert purse.left(day) == 4999
 
 
+def test_what_a_busy_process_leaves_unused_goes_back() -> None:
+    """Sixty calls at once reserved all there is, and needed next to nothing: though calls go on, one by one,
+    another process finds the rest. A budget that is asked for exactly gets it back as well.
+    """
+    store, now, day = MemoryStore(), [0.0], account(3_600_000)
+    with closing(Purse(store, clock=lambda: now[0])) as busy, closing(Purse(store)) as other:
+        for _ in range(60):
+            assert busy.fetch([(day, 60_000)], exact=True) is None
+        for _ in range(60):
+            busy.refund([(day, 59_999)])
+        for step in range(4):
+            now[0] += IDLE / 2
+            busy._give_back(older_than=now[0] - IDLE)
+            assert busy.fetch([(day, 60_000)], exact=step > 1) is None
+            busy.refund([(day, 59_999)])
+        assert other.fetch([(day, 3_600_000 * 9 // 10)]) is None
+    assert sum(entry.spent for entry in store.entries()) == 64 + 3_600_000 * 9 // 10
+
+
 def race(purses: Sequence[Purse], day: Account, callers: int, tries: int) -> int:
     """Units that *callers* threads could pay, each trying so often through one of *purses*."""
 
