@@ -53,10 +53,17 @@ NameReader = Callable[[Any], tuple[str, str]]
 
 
 # What asks nothing of a model needs no slot and costs nothing: who has spent everything may still ask what is
-# left. A method of somebody else's service may ask anything.
+# left, and who is nobody cannot spend what others have by asking how we are. A method of somebody else's
+# service may ask anything.
 FREE: Final = frozenset(
     f"/{service}/{method}" for service, methods in SERVICES.items() for method in methods
-) - {MODEL_INFER, MODEL_STREAM_INFER}
+) - {MODEL_INFER, MODEL_STREAM_INFER} | {
+    "/grpc.health.v1.Health/Check",
+    "/grpc.health.v1.Health/Watch",
+    "/grpc.health.v1.Health/List",
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+}
 
 
 def _of_query(request: Any) -> tuple[str, str]:

@@ -348,3 +348,17 @@ def test_what_is_given_back_was_reserved(held: list[tuple[int, str, int]], size:
         returned = sum(units for account, units in back if account.name.startswith(unit))
         cost = {"bytes": size, "seconds": -(-model_ns // 10**6)}.get(unit, reserved)
         assert reserved - returned == min(reserved, cost)
+
+
+@pytest.mark.parametrize("asked", ["grpc.health.v1.Health/Check", "grpc.health.v1.Health/Watch"])
+def test_a_health_check_costs_nothing(asked: str) -> None:
+    """Open to anybody, as it mostly is, it would let strangers spend what everybody has together."""
+    bench = Bench(MemoryStore())
+    bench.guard = Budgets(bench.till, [budget("1 calls/day")])
+    bench.chain = Chain(bench.guard)
+
+    def probe() -> Call:
+        return Call(f"/{asked}", (), True, 0, 0, wall=NOON, open=True)
+
+    assert [bench.ask(probe(), object()) for _ in range(3)] == ["", "", ""]
+    assert bench.spent() == {}

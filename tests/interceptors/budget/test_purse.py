@@ -217,6 +217,36 @@ def test_no_order_of_calls_spends_more_than_there_is(steps: list[Step], limits: 
         assert spent(each) == sum(units for of, units in held if of == each)
 
 
+def test_what_a_store_refuses_to_be_asked_strands_nothing_in_hand() -> None:
+    """Its ValueError is our mistake; what another account had in hand is there for the next call."""
+    day, bad = account(5000), account(5000, "a" * 2000)
+    with closing(Purse(MemoryStore())) as purse:
+        purse.fetch([(day, 1)])
+        for _ in range(3):
+            with pytest.raises(ValueError, match="the name of an account"):
+                purse.fetch([(day, 5), (bad, 5)])
+        assert purse.left(day) == 4999
+
+
+def test_what_a_busy_process_leaves_unused_goes_back() -> None:
+    """Sixty calls at once reserved all there is, and needed next to nothing: though calls go on, one by one,
+    another process finds the rest. A budget that is asked for exactly gets it back as well.
+    """
+    store, now, day = MemoryStore(), [0.0], account(3_600_000)
+    with closing(Purse(store, clock=lambda: now[0])) as busy, closing(Purse(store)) as other:
+        for _ in range(60):
+            assert busy.fetch([(day, 60_000)], exact=True) is None
+        for _ in range(60):
+            busy.refund([(day, 59_999)])
+        for step in range(4):
+            now[0] += IDLE / 2
+            busy._give_back(older_than=now[0] - IDLE)
+            assert busy.fetch([(day, 60_000)], exact=step > 1) is None
+            busy.refund([(day, 59_999)])
+        assert other.fetch([(day, 3_600_000 * 9 // 10)]) is None
+    assert sum(entry.spent for entry in store.entries()) == 64 + 3_600_000 * 9 // 10
+
+
 def race(purses: Sequence[Purse], day: Account, callers: int, tries: int) -> int:
     """Units that *callers* threads could pay, each trying so often through one of *purses*."""
 

@@ -7,6 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guardhouse.interceptors.budget.rules import Accounts, Budget, network, value
+from guardhouse.interceptors.budget.stores import Account, Want
+from guardhouse.interceptors.budget.stores.checks import LONGEST_NAME, check_wants
 from guardhouse.interceptors.budget.units import amount
 from guardhouse.interceptors.call import Call, Principal
 
@@ -70,6 +72,23 @@ def test_two_callers_never_share_an_account_by_their_names(one: str, other: str)
 def test_a_peer_is_an_address_or_a_network(peer: str, told: str) -> None:
     """Ports do not count; IPv6 counts by /64, which one customer has to himself; mapped IPv4 is IPv4."""
     assert network(peer) == told
+
+
+@pytest.mark.parametrize("letter", ["v", "\u00fc"])
+def test_no_claims_make_a_name_that_stores_refuse(letter: str) -> None:
+    """Long names of claims with long values, four of them: each pair of callers still has an account each."""
+    names = [letter * 63 + str(number) for number in range(4)]
+    longest = Budget("b" * 64, DAY, tuple(f"claim.{name}" for name in names))
+
+    def account(last: str) -> Account:
+        return Accounts().of(
+            longest, call(principal=Principal("me", claims=dict.fromkeys(names, "v" * 199 + last)))
+        )
+
+    one, other = account("1"), account("2")
+    check_wants([Want(one, 1, 1), Want(other, 1, 1)])
+    assert one.name != other.name
+    assert len(one.name.encode()) <= LONGEST_NAME
 
 
 def test_one_who_lacks_a_claim_shares_with_all_who_do() -> None:

@@ -63,6 +63,13 @@ def test_a_budget_of_nothing_is_refused() -> None:
         amount("0 calls/day")
 
 
+def test_a_budget_over_what_stores_count_is_refused() -> None:
+    """No store could take from it: every call would fail. The largest that is allowed is said."""
+    assert amount("8388607GiB/day").count < 2**53
+    with pytest.raises(ValueError, match="more than can be counted; write at most 8388607GiB"):
+        amount("8388608GiB/day")
+
+
 @given(count=st.integers(1, 10**11), unit=st.sampled_from(UNITS), period=st.sampled_from(PERIODS))
 def test_an_amount_is_written_as_it_is_read(count: int, unit: str, period: str) -> None:
     """`format_amount` and `amount` are each other's inverse."""

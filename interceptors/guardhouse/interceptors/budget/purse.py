@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Final
@@ -29,12 +30,26 @@ Cost = tuple[Account, int]
 
 
 class _Hand:
-    """Units in hand of one account. *touched*: when they last changed, in monotonic seconds."""
+    """Units in hand of one account. *touched*: when they last changed, in monotonic seconds; *unused*: how
+    many nobody has needed since the purse was last tidied.
+    """
 
-    __slots__ = ("touched", "units")
+    __slots__ = ("touched", "units", "unused")
 
     def __init__(self, units: int, touched: float) -> None:
-        self.units, self.touched = units, touched
+        self.units, self.touched, self.unused = units, touched, 0
+
+    def pay(self, units: int) -> None:
+        """Take *units* out."""
+        self.units -= units
+        self.unused = min(self.unused, self.units)
+
+    def spare(self, kept: int) -> int:
+        """Take out what nobody has needed lately, but for *kept*."""
+        spare = max(0, self.unused - kept)
+        self.units -= spare
+        self.unused = self.units
+        return spare
 
 
 class Purse:
@@ -51,7 +66,8 @@ class Purse:
         self, store: Store, *, waits: bool = True, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._store, self._waits, self._clock = store, waits, clock
-        self._hands: dict[Account, _Hand] = {}
+        # A dict that is emptied from its front looks through all that has gone, each time.
+        self._hands: OrderedDict[Account, _Hand] = OrderedDict()
         self._dry: Bounded[Account, tuple[int, float]] = Bounded(MOST)  # units there were, and until when
         self._lock = threading.Lock()
         self._asking = threading.Lock()  # one at a time: what the first brings may do for all
@@ -113,7 +129,7 @@ class Purse:
                     return False
             for account, units in costs:
                 hand = hands[account]
-                hand.units -= units
+                hand.pay(units)
                 hand.touched = now
         return True
 
@@ -126,7 +142,7 @@ class Purse:
         ]
         try:
             found = self._store.take(wants)
-        except StoreError:
+        except BaseException:
             self.refund(aside)
             raise
         if isinstance(found, Short):
@@ -145,7 +161,7 @@ class Purse:
                 hand = self._hands.get(account)
                 had = min(units, hand.units) if hand else 0
                 if hand:
-                    hand.units -= had
+                    hand.pay(had)
                 held.append(had)
         return held
 
@@ -199,10 +215,13 @@ class Purse:
                 trouble = str(error)
 
     def _give_back(self, older_than: float) -> None:
-        """Give back what nobody touched. What fails may have happened, so it is spent: never given twice."""
+        """Give back what nobody touched, or needed: calls leave far more than is taken ahead where they
+        reserve much and need little. What fails may have happened, so it is spent: never given twice.
+        """
         with self._lock:
             idle = [account for account, hand in self._hands.items() if hand.touched < older_than]
             units = [(account, self._hands.pop(account).units) for account in idle]
+            units += [(account, hand.spare(account.limit // AHEAD)) for account, hand in self._hands.items()]
         units = [each for each in units if each[1]]
         try:
             if units:

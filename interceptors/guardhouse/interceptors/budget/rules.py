@@ -19,6 +19,7 @@ from .windows import Calendar
 
 CLAIM: Final = "claim."  # in front of a claim's name
 LONGEST: Final = 200  # characters of one part of an account's name; a longer one is hashed
+MOST_BYTES: Final = 900  # of all parts: stores take names up to 1 KiB
 PLAIN: Final = "/:@+-_."  # characters that stay as they are beside letters and digits
 
 
@@ -57,7 +58,10 @@ def named(budget: Budget, values: Sequence[str]) -> str:
         values: Of what it tells apart, in the order of `per`.
     """
     parts = [f"{part}={_part(value)}" for part, value in zip(budget.per, values, strict=True)]
-    return " ".join([quote(budget.name, PLAIN), f"{budget.amount.unit}/{budget.amount.period}", *parts])
+    whose = " ".join(parts)
+    if len(whose.encode()) > MOST_BYTES:
+        whose = _hashed(whose)
+    return f"{quote(budget.name, PLAIN)} {budget.amount.unit}/{budget.amount.period} {whose}".rstrip()
 
 
 class Accounts:
@@ -132,4 +136,8 @@ PARTS: Final[Mapping[str, Callable[[Call], str]]] = {
 def _part(value: str) -> str:
     """*value* without blanks and marks; one that is long as its hash, so that no two become one."""
     written = quote(value.encode("utf-8", "surrogatepass"), PLAIN)
-    return written if len(written) <= LONGEST else f"sha256:{sha256(written.encode()).hexdigest()}"
+    return written if len(written) <= LONGEST else _hashed(written)
+
+
+def _hashed(text: str) -> str:
+    return f"sha256:{sha256(text.encode()).hexdigest()}"

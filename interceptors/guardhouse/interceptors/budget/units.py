@@ -48,6 +48,9 @@ def amount(text: str) -> Amount:
             f" (units: {', '.join(UNITS)}, or a size like 20GiB; periods: {', '.join(PERIODS)})"
         )
         raise ValueError(message)
+    if counted.count > MOST:
+        message = f"`{text}` is more than can be counted; write at most {MOST >> 30}GiB"
+        raise ValueError(message)
     if not counted.count:
         message = f"`{text}` lets nothing through; write at least 1, or take the `allow` rule away"
         raise ValueError(message)

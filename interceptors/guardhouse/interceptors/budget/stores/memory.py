@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
@@ -28,7 +29,8 @@ class MemoryStore:
     """
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
-        self._accounts: dict[tuple[str, str], _Kept] = {}
+        # A dict that is emptied from its front looks through all that has gone, each time.
+        self._accounts: OrderedDict[tuple[str, str], _Kept] = OrderedDict()
         self._lock = threading.Lock()
         self._clock = clock
 
