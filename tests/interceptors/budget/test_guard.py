@@ -162,6 +162,45 @@ def test_work_that_outlasts_its_call_is_paid_for(bench: Bench) -> None:
     assert 7010 <= sum(bench.spent().values()) < 60_000
 
 
+def test_work_that_takes_more_than_was_reserved_is_charged_late(bench: Bench) -> None:
+    """The server's deadline cannot end a model that blocks: what it took beyond is spent all the same."""
+    asked = call(budget("90 seconds/day"), patience=1.0)
+    bench.ask(asked, query())
+    assert asked.work is not None
+    asked.work.hold("thread")
+    bench.end(asked, model_ms=1000, refusal=Refusal("DEADLINE_EXCEEDED"))
+    asked.ended_ns -= 80 * 10**9  # as if the thread went on for eighty seconds
+    asked.work.let_go("thread")
+    bench.till._pay_debts()
+
+    assert 8000 < bench.till.left(bench.guard.counting(asked)[0][1]) <= 9000
+
+
+def test_a_model_that_stops_the_loop_is_charged_for_that(bench: Bench) -> None:
+    """An async model that computes cannot be cancelled: it takes longer than its deadline, and pays."""
+    asked = call(budget("90 seconds/day"), patience=1.0)
+    bench.ask(asked, query())
+    bench.end(asked, model_ms=30_000)
+    bench.till.close()
+
+    assert sum(bench.spent().values()) == 30_000
+
+
+def test_work_that_takes_more_than_there_is_takes_all_of_it(bench: Bench) -> None:
+    """No budget becomes negative."""
+    asked = call(budget("90 seconds/day"), patience=1.0)
+    bench.ask(asked, query())
+    assert asked.work is not None
+    asked.work.hold("thread")
+    bench.end(asked, model_ms=1000, refusal=Refusal("DEADLINE_EXCEEDED"))
+    asked.ended_ns -= 800 * 10**9
+    asked.work.let_go("thread")
+    bench.till._pay_debts()
+
+    assert bench.till.left(bench.guard.counting(asked)[0][1]) == 0
+    assert bench.ask(call(budget("90 seconds/day"), patience=1.0), query()) == "BUDGET_EXHAUSTED"
+
+
 def test_bytes_are_reserved_with_the_largest_answer_and_settled(bench: Bench) -> None:
     """An answer of unknown size reserves the most it may have."""
     asked = call(budget("1500 bytes/day"), raw=b"x" * 100, request_bytes=100)

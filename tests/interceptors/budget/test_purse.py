@@ -166,6 +166,24 @@ def test_units_of_a_store_that_was_not_asked_are_kept(store: Watched) -> None:
     assert store.spent == 1
 
 
+def test_debts_are_paid_once_and_never_more_than_there_is(store: Watched, purse: Purse) -> None:
+    """Of what is in hand at once; the rest from the store, also where it was away for a moment."""
+    day = account(20)
+    pay(purse, {day: 5})
+    purse.refund([(day, 2)])
+    store.error = UnaskedError("the breaker is open")
+    purse.owe([(day, 9)])
+    with pytest.raises(UnaskedError):
+        purse._pay_debts()
+    store.error = None
+    purse._pay_debts()
+    purse._pay_debts()
+    assert (store.spent, purse.left(day)) == (12, 8)
+    purse.owe([(day, 100)])
+    purse._pay_debts()
+    assert (store.spent, purse.left(day)) == (20, 0)
+
+
 def test_a_store_that_fails_costs_nothing_that_was_in_hand(store: Watched, purse: Purse) -> None:
     """What was set aside for the question is in hand again."""
     day = account(AHEAD * 10)

@@ -99,9 +99,15 @@ class Budgets(Guard):
         self._give_back(unused(held, call))
 
     def _settle_time(self, call: Call, held: list[Charge]) -> None:
-        """Nobody works for *call* any more, maybe long after its end: give back what was not needed."""
+        """Nobody works for *call* any more, maybe long after its end: give back what was not needed.
+
+        A model that blocks may have taken more than was reserved; so much as there is left is charged.
+        """
         beyond = time.monotonic_ns() - call.ended_ns
-        self._give_back(unused(held, call, beyond if beyond > OUTLASTS else 0))
+        beyond = beyond if beyond > OUTLASTS else 0
+        self._give_back(unused(held, call, beyond))
+        took = [(each.account, real("seconds", call, beyond) or 0, each.units) for each in held]
+        self._purse.owe([(account, units - had) for account, units, had in took if units > had])
 
     def _give_back(self, units: Sequence[tuple[Account, int]]) -> None:
         if units:

@@ -69,6 +69,7 @@ class Purse:
         # A dict that is emptied from its front looks through all that has gone, each time.
         self._hands: OrderedDict[Account, _Hand] = OrderedDict()
         self._dry: Bounded[Account, tuple[int, float]] = Bounded(MOST)  # units there were, and until when
+        self._owed: list[Cost] = []
         self._lock = threading.Lock()
         self._asking = threading.Lock()  # one at a time: what the first brings may do for all
         self._ended = threading.Event()
@@ -97,6 +98,19 @@ class Purse:
         finally:
             self._asking.release()
 
+    def owe(self, costs: Sequence[Cost]) -> None:
+        """Spend what was used and not reserved, as far as there is any left; of a store that waits, soon."""
+        with self._lock:
+            for account, units in costs:
+                hand = self._hands.get(account)
+                had = min(units, hand.units) if hand else 0
+                if hand:
+                    hand.pay(had)
+                if units > had:
+                    self._owed.append((account, units - had))
+        if not self._waits:
+            self._pay_debts()
+
     def refund(self, costs: Sequence[Cost]) -> None:
         """Give back what was reserved and not used."""
         now = self._clock()
@@ -115,6 +129,7 @@ class Purse:
         if self._thread.is_alive():
             self._thread.join(PATIENCE)
         try:
+            self._pay_debts()
             self._give_back(older_than=float("inf"))
         finally:
             self._store.close()
@@ -207,12 +222,25 @@ class Purse:
         trouble = ""
         while not self._ended.wait(IDLE / 2):
             try:
+                self._pay_debts()
                 self._give_back(older_than=self._clock() - IDLE)
                 trouble = ""
             except StoreError as error:
                 if str(error) != trouble:
                     LOG.error("units of budgets could not be given back: %s", error)
                 trouble = str(error)
+
+    def _pay_debts(self) -> None:
+        """Spend what is owed. A question that failed may have been answered: it is not asked again."""
+        while self._owed:
+            with self._lock:
+                account, units = self._owed.pop()
+            try:
+                self._store.take([Want(account, 0, units)])
+            except UnaskedError:
+                with self._lock:
+                    self._owed.append((account, units))
+                raise
 
     def _give_back(self, older_than: float) -> None:
         """Give back what nobody touched, or needed: calls leave far more than is taken ahead where they
