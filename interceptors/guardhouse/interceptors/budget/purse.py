@@ -232,8 +232,10 @@ class Purse:
 
     def _pay_debts(self) -> None:
         """Spend what is owed. A question that failed may have been answered: it is not asked again."""
-        while self._owed:
+        while True:
             with self._lock:
+                if not self._owed:
+                    return
                 account, units = self._owed.pop()
             try:
                 self._store.take([Want(account, 0, units)])
