@@ -100,14 +100,10 @@ class Purse:
 
     def owe(self, costs: Sequence[Cost]) -> None:
         """Spend what was used and not reserved, as far as there is any left; of a store that waits, soon."""
+        held = self._set_aside(costs)
+        owed = [(account, units - had) for (account, units), had in zip(costs, held, strict=True)]
         with self._lock:
-            for account, units in costs:
-                hand = self._hands.get(account)
-                had = min(units, hand.units) if hand else 0
-                if hand:
-                    hand.pay(had)
-                if units > had:
-                    self._owed.append((account, units - had))
+            self._owed += [each for each in owed if each[1]]
         if not self._waits:
             self._pay_debts()
 
