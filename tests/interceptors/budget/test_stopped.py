@@ -28,7 +28,7 @@ def test_a_server_that_stops_gives_nothing_back_of_work_that_goes_on() -> None:
 
     with ThreadPoolExecutor(1) as pool:
         server = grpc.server(pool, interceptors=[sync(chain)])
-        handler = grpc.unary_unary_rpc_method_handler(work)
+        handler: Any = grpc.unary_unary_rpc_method_handler(work)
         server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("p.S", {"M": handler})])
         port = server.add_insecure_port("127.0.0.1:0")
         server.start()
