@@ -166,3 +166,30 @@ async def test_the_time_in_the_queue_is_told_apart() -> None:
         calls = await first, await second
 
     assert calls[0].queue_ns < 40_000_000 < calls[1].queue_ns
+
+
+async def test_who_leaves_while_waiting_has_only_waited() -> None:
+    """A call that is cancelled before a thread was free has spent its time in the queue, none in the model."""
+    gate, call = threading.Event(), Call("/s/m", (), True, 0, 0)
+
+    def waits(x: Any) -> Any:
+        gate.wait(60)
+        return x
+
+    async def queued(loaded: Any) -> None:
+        CURRENT.set(call)
+        await ask(loaded)
+
+    with ThreadPoolExecutor(1) as one:
+        loaded = declared(waits, one)
+        first = asyncio.create_task(ask(loaded))
+        await asyncio.sleep(0)
+        second = asyncio.create_task(queued(loaded))
+        await asyncio.sleep(0.05)
+        second.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await second
+        gate.set()
+        await first
+
+    assert call.queue_ns >= 50_000_000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from contextlib import suppress
 from typing import Generic, TypeVar
 
@@ -19,7 +20,8 @@ class Bounded(Generic[K, V]):
     __slots__ = ("_items", "_size", "get")
 
     def __init__(self, size: int) -> None:
-        self._items: dict[K, V] = {}
+        # A dict that is emptied from its front looks through all that has gone, each time.
+        self._items: OrderedDict[K, V] = OrderedDict()
         self._size = size
         self.get = self._items.get
 
@@ -27,8 +29,8 @@ class Bounded(Generic[K, V]):
         """Keep *value*; drop the oldest entry if there are now more than the size."""
         self._items[key] = value
         while len(self._items) > self._size:
-            with suppress(RuntimeError):  # another thread came between `iter` and `next`
-                self._items.pop(next(iter(self._items), key), None)
+            with suppress(KeyError):  # another thread made room at the same moment
+                self._items.popitem(last=False)
 
     def discard(self, key: K) -> None:
         """Forget *key*, if it is there."""

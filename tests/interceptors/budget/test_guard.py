@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guardhouse.interceptors import Chain, Refusal
-from guardhouse.interceptors.budget import Budget, Budgets, Charge, Clamps, amount, unused
+from guardhouse.interceptors.budget import Budget, Budgets, Charge, Clamps, amount, costs
 from guardhouse.interceptors.budget.purse import Purse
 from guardhouse.interceptors.budget.stores import Account, Short, StoreError, Want
 from guardhouse.interceptors.budget.stores.memory import MemoryStore
 from guardhouse.interceptors.call import Call, Principal
-from guardhouse.interceptors.methods import MODEL_INFER, MODEL_METADATA, WHO_AM_I
+from guardhouse.interceptors.methods import MODEL_INFER, MODEL_METADATA, MODEL_STREAM_INFER, WHO_AM_I
 from guardhouse.interceptors.policy import Grant
 from guardhouse.interceptors.policy.rules import Role
 from guardhouse.interceptors.verbs import Pending
@@ -363,41 +363,65 @@ def test_a_call_that_ends_while_its_budgets_are_asked_holds_nothing() -> None:
     assert sum(bench.spent().values()) == 0
 
 
+def test_bytes_of_a_stream_are_charged_to_the_model_that_had_them(bench: Bench) -> None:
+    """A stream that asks two models pays each for its own messages and answers."""
+    asked = call(budget("100000 bytes/day", "model"), method=MODEL_STREAM_INFER)
+    for model, size in (("cheap", 10), ("dear", 500), ("cheap", 20)):
+        asked.model, asked.raw = model, b"x" * size
+        asked.request_bytes += size
+        assert bench.ask(asked, query()) == ""
+        asked.response_bytes += 100
+        asked.responses += 1
+    bench.end(asked)
+    bench.till.close()
+    spent = bench.spent()
+
+    assert spent["b bytes/day model=cheap@2026-11-27"] == 10 + 20 + 200
+    assert spent["b bytes/day model=dear@2026-11-27"] == 500 + 100
+
+
+def test_time_of_a_stream_is_charged_to_every_model_that_it_asked(bench: Bench) -> None:
+    """Nobody knows how it was shared: each pays for all of it, so that none is dodged."""
+    asked = call(budget("10000 seconds/day", "model"), method=MODEL_STREAM_INFER)
+    for model in ("cheap", "dear", "dear"):
+        asked.model = model
+        assert bench.ask(asked, query()) == ""
+    bench.end(asked, model_ms=5000)
+    bench.till.close()
+
+    assert set(bench.spent().values()) == {5000}
+    assert len(bench.spent()) == 2
+
+
 UNIT = st.sampled_from(["calls", "rows", "elements", "bytes", "seconds"])
 
 
 @given(
-    held=st.lists(st.tuples(st.integers(0, 3), UNIT, st.integers(0, 10**6)), max_size=12),
-    size=st.integers(0, 10**7),
+    held=st.lists(
+        st.tuples(st.integers(0, 3), UNIT, st.integers(0, 10**6), st.integers(0, 10**6)), max_size=12
+    ),
+    size=st.integers(0, 10**6),
     model_ns=st.integers(0, 10**12),
 )
-def test_what_is_given_back_was_reserved(held: list[tuple[int, str, int]], size: int, model_ns: int) -> None:
-    """Never more than was held of an account, never a negative number; what is paid is what it cost, or all
-    that was reserved if that is less."""
-    budgets = {unit: budget(f"10 {unit}/day") for _, unit, _ in held}
+def test_every_byte_is_paid_for_once(held: list[tuple[int, str, int, int]], size: int, model_ns: int) -> None:
+    """What the messages of a budget in bytes cost is what came after the first of them; nothing is negative;
+    of the other units each charge costs what it should."""
+    budgets = {unit: budget(f"10 {unit}/day") for _, unit, _, _ in held}
+    marks = iter(sorted(min(before, size) for *_, before in held))
     charges = [
-        Charge(budgets[unit], Account(f"{unit}{place}", "w", 10, 0.0), units) for place, unit, units in held
+        Charge(budgets[unit], Account(f"{unit}{place}", "w", 10, 0.0), units, next(marks))
+        for place, unit, units, _ in held
     ]
     ended = Call("/x/Y", (), True, 0, 0, request_bytes=size, model_ns=model_ns, responses=1)
-    back = unused(charges, ended)
+    found = costs(charges, ended)
 
-    assert all(units >= 0 for _, units in back)
-    for unit, one in budgets.items():
-        reserved = sum(charge.units for charge in charges if charge.budget is one)
-        returned = sum(units for account, units in back if account.name.startswith(unit))
-        cost = {"bytes": size, "seconds": -(-model_ns // 10**6)}.get(unit, reserved)
-        assert reserved - returned == min(reserved, cost)
-
-
-@pytest.mark.parametrize("asked", ["grpc.health.v1.Health/Check", "grpc.health.v1.Health/Watch"])
-def test_a_health_check_costs_nothing(asked: str) -> None:
-    """Open to anybody, as it mostly is, it would let strangers spend what everybody has together."""
-    bench = Bench(MemoryStore())
-    bench.guard = Budgets(bench.till, [budget("1 calls/day")])
-    bench.chain = Chain(bench.guard)
-
-    def probe() -> Call:
-        return Call(f"/{asked}", (), True, 0, 0, wall=NOON, open=True)
-
-    assert [bench.ask(probe(), object()) for _ in range(3)] == ["", "", ""]
-    assert bench.spent() == {}
+    assert all(cost >= 0 for cost in found)
+    paid = [
+        cost for charge, cost in zip(charges, found, strict=True) if charge.budget is budgets.get("bytes")
+    ]
+    first = next((charge.bytes for charge in charges if charge.budget is budgets.get("bytes")), size)
+    assert sum(paid) == size - first
+    for charge, cost in zip(charges, found, strict=True):
+        unit = charge.budget.amount.unit
+        if unit != "bytes":
+            assert cost == (-(-model_ns // 10**6) if unit == "seconds" else charge.units)

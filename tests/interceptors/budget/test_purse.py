@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from guardhouse.interceptors.budget.purse import AHEAD, DRY, IDLE, Purse
+from guardhouse.interceptors.budget import purse as purse_module
+from guardhouse.interceptors.budget.purse import AHEAD, AT_ONCE, DRY, IDLE, STUCK, Purse
 from guardhouse.interceptors.budget.stores import Account, Short, StoreError, UnaskedError, Want
 from guardhouse.interceptors.budget.stores.memory import MemoryStore
 
@@ -194,6 +195,57 @@ def test_a_store_that_fails_costs_nothing_that_was_in_hand(store: Watched, purse
 
     assert pay(purse, {day: 10})
     assert store.spent == 11
+
+
+def test_nobody_waits_behind_a_store_that_hangs(store: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has waited too long for a turn is refused, and all others at once, until a while has gone by."""
+    now, asking, answer, take = 100.0, threading.Event(), threading.Event(), store.take
+    purse, day = Purse(store, clock=lambda: now), account(1000)
+
+    def hang(wants: Sequence[Want]) -> tuple[int, ...] | Short:
+        asking.set()
+        assert answer.wait(20)
+        return take(wants)
+
+    monkeypatch.setattr(store, "take", hang)
+    monkeypatch.setattr(purse_module, "PATIENCE", 0.01)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(purse.fetch, [(day, 1)])
+        assert asking.wait(20)
+        with pytest.raises(UnaskedError, match="does not answer"):
+            purse.fetch([(day, 1)])
+        monkeypatch.setattr(purse_module, "PATIENCE", 3600.0)
+        for ask in (purse.fetch, lambda costs: purse.left(costs[0][0])):
+            with pytest.raises(UnaskedError, match="does not answer"):
+                ask([(day, 5)])
+        answer.set()
+        assert first.result() is None
+    now += STUCK
+    assert purse.fetch([(day, 5)]) is None
+    purse.close()
+
+
+def test_many_idle_accounts_go_back_in_many_questions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store has little time for each; one that fails costs the units of its own question and no more."""
+    store = MemoryStore()
+    purse, sizes, give = Purse(store), [], store.give
+    accounts = [account(AHEAD * 2, f"a{number}") for number in range(AT_ONCE * 2 + 1)]
+    for each in accounts:
+        pay(purse, {each: 1})
+
+    def second_fails(units: Sequence[tuple[Account, int]]) -> None:
+        sizes.append(len(units))
+        if len(sizes) == 2:
+            raise StoreError("gone")
+        give(units)
+
+    monkeypatch.setattr(store, "give", second_fails)
+    with pytest.raises(StoreError, match="gone"):
+        purse._give_back(older_than=float("inf"))
+    purse.close()
+
+    assert sizes == [AT_ONCE, AT_ONCE, 1]
+    assert sum(entry.spent for entry in store.entries()) == len(accounts) + 2 * AT_ONCE
 
 
 Step = tuple[int, str, int, int]

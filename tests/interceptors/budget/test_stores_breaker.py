@@ -126,6 +126,21 @@ def test_an_askers_mistake_is_no_trouble(clock: Clock) -> None:
     assert take(breaker, 1, account()) == 1
 
 
+def test_an_askers_mistake_gives_the_probe_to_the_next(clock: Clock) -> None:
+    """After a pause one may try the store. If what it asks cannot be, the next one tries, and at once."""
+    store = Unsteady()
+    breaker = Breaker(store, clock)
+    store.away = True
+    with pytest.raises(StoreError, match=r"^away$"):
+        breaker.give([])
+    store.away = False
+    clock.now += PAUSE
+    with pytest.raises(ValueError, match="cannot want"):
+        breaker.take([Want(account(limit=10), 2, 1)])
+
+    assert breaker.take([Want(account(limit=10), 1, 1)]) == (1,)
+
+
 def test_one_probe(clock: Clock) -> None:
     """While one caller tries the store, others fail at once: here they come while it is in there."""
     seen: list[str] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from guardhouse.interceptors.budget.stores import Account, Entry, Short, Store, Want
+from guardhouse.interceptors.budget.stores import Account, Entry, Short, Store, StoreError, Want, memory
 from guardhouse.interceptors.budget.stores.checks import MOST
 
 from .accounts import ENDS, WINDOW, account, spent, take
@@ -175,3 +175,17 @@ def test_closed_twice(store: Store) -> None:
     """To close a store is idempotent."""
     store.close()
     store.close()
+
+
+def test_memory_takes_no_more_accounts_than_it_has_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A flood of holders is refused, and drops nobody's spending; those who are there go on."""
+    monkeypatch.setattr(memory, "MOST", 3)
+    store = memory.MemoryStore()
+    accounts = [Account(f"a{number}", "2100-01", 10, 4e9) for number in range(5)]
+    for each in accounts[:3]:
+        assert store.take([Want(each, 7, 7)]) == (7,)
+    with pytest.raises(StoreError, match="more than 3 accounts"):
+        store.take([Want(accounts[3], 1, 1)])
+
+    assert store.take([Want(accounts[0], 3, 3)]) == (3,)
+    assert store.take([Want(accounts[0], 1, 1)]) == Short(accounts[0], 0)

@@ -17,13 +17,15 @@ from guardhouse.interceptors.budget.units import (
 )
 from guardhouse.interceptors.budget.windows import PERIODS
 from guardhouse.interceptors.call import Call
+from guardhouse.interceptors.methods import MODEL_INFER
 from guardhouse.protos import inference_pb2
 
 CLAMPS = Clamps(response=1000, seconds=60.0)
 
 
 def call(**facts: object) -> Call:
-    return Call("/x/Y", (), True, 0, 0, **facts)
+    method = facts.pop("method", MODEL_INFER)
+    return Call(str(method), (), True, 0, 0, **facts)
 
 
 def query(*shapes: list[int]) -> inference_pb2.ModelInferRequest:
@@ -88,13 +90,18 @@ def test_an_amount_is_written_as_it_is_read(count: int, unit: str, period: str) 
         ("elements", query([3, 4], [5, 2]), 22),
         ("elements", query([]), 1),
         ("elements", query([0]), 1),
-        ("elements", b"anything", 1),
-        ("rows", b"anything", 1),
     ],
 )
 def test_a_message_costs_what_is_in_it(unit: str, request_: object, costs: int) -> None:
     """By the shapes it claims, which validation has compared with its bytes; never less than one."""
     assert worst(unit, call(raw=b"abc"), request_, CLAMPS) == costs
+
+
+@pytest.mark.parametrize("unit", ["rows", "elements"])
+@pytest.mark.parametrize("foreign", [b"anything", query([1000], [-1000]), object()])
+def test_a_message_of_another_service_counts_as_one(unit: str, foreign: object) -> None:
+    """Nobody has validated it: what it claims is not believed, whatever its fields are called."""
+    assert worst(unit, call(method="/other.Service/Ask"), foreign, CLAMPS) == 1
 
 
 @pytest.mark.parametrize(

@@ -30,11 +30,12 @@ OUTLASTS: Final = 1_000_000  # nanoseconds after the end of a call from which it
 
 
 class Charge(NamedTuple):
-    """*units* of *budget*, to be taken from *account*."""
+    """*units* of *budget*, to be taken from *account*; *bytes*: what the call had sent and got before."""
 
     budget: Budget
     account: Account
     units: int
+    bytes: int = 0
 
 
 class Budgets(Guard):
@@ -66,16 +67,15 @@ class Budgets(Guard):
         budgets = self._counting(call)
         if not budgets or call.method in self._free:
             return
-        charges = []
+        charges, before = [], call.request_bytes + call.response_bytes - len(call.raw)
         for budget in budgets:
-            unit = budget.amount.unit
-            # Time is reserved once for all messages of a call: its deadline is that of all of them.
+            account, unit = self._accounts.of(budget, call), budget.amount.unit
             if unit == "seconds":
-                if call.requests > 1:
+                # Once for each account: the deadline of a call is that of all its messages.
+                if any(held.account == account for held in self._held.get(call, ())):
                     continue
                 work_of(call)  # it may outlast the call
-            units = worst(unit, call, request, self._clamps)
-            charges.append(Charge(budget, self._accounts.of(budget, call), units))
+            charges.append(Charge(budget, account, worst(unit, call, request, self._clamps), before))
         self._reserve(call, charges)
 
     def again(self, call: Call, incoming: bool) -> None:
@@ -84,7 +84,8 @@ class Budgets(Guard):
             counted = [each for each in self._counting(call) if each.amount.unit == "bytes"]
             if counted:
                 more, of = self._clamps.response, self._accounts.of
-                self._reserve(call, [Charge(each, of(each, call), more) for each in counted])
+                so_far = call.request_bytes + call.response_bytes
+                self._reserve(call, [Charge(each, of(each, call), more, so_far) for each in counted])
 
     def settle(self, call: Call) -> None:
         """Give back what was not needed."""
@@ -96,22 +97,22 @@ class Budgets(Guard):
         if timed and call.model_ns:
             work_of(call).when_over(partial(self._settle_time, call, timed))
             held = [charge for charge in held if charge not in timed]
-        self._give_back(unused(held, call))
+        self._pay(held, costs(held, call))
 
     def _settle_time(self, call: Call, held: list[Charge]) -> None:
-        """Nobody works for *call* any more, maybe long after its end: give back what was not needed.
-
-        A model that blocks may have taken more than was reserved; so much as there is left is charged.
-        """
+        """Nobody works for *call* any more, maybe long after its end."""
         beyond = time.monotonic_ns() - call.ended_ns
-        beyond = beyond if beyond > OUTLASTS else 0
-        self._give_back(unused(held, call, beyond))
-        took = [(each.account, real("seconds", call, beyond) or 0, each.units) for each in held]
-        self._purse.owe([(account, units - had) for account, units, had in took if units > had])
+        self._pay(held, costs(held, call, beyond if beyond > OUTLASTS else 0))
 
-    def _give_back(self, units: Sequence[tuple[Account, int]]) -> None:
-        if units:
-            self._purse.refund(units)
+    def _pay(self, held: Sequence[Charge], real: Sequence[int]) -> None:
+        """Give back what was reserved and not needed. What was needed and not reserved is charged, as far as
+        there is any left: a model that blocks knows of no deadline.
+        """
+        over = [(charge.account, cost - charge.units) for charge, cost in zip(held, real, strict=True)]
+        if back := [(account, -units) for account, units in over if units < 0]:
+            self._purse.refund(back)
+        if owed := [(account, units) for account, units in over if units > 0]:
+            self._purse.owe(owed)
 
     def counting(self, call: Call) -> list[tuple[Budget, Account]]:
         """What *call* would be counted on that can be told without a message: not by model or method."""
@@ -122,8 +123,7 @@ class Budgets(Guard):
         """Units that *account* has; None where that cannot be told now. May block."""
         try:
             return self._purse.left(account)
-        except StoreError as error:
-            LOG.error("what is left of %s cannot be told: %s", account.name, error)
+        except StoreError:
             return None
 
     def _counting(self, call: Call) -> Sequence[Budget]:
@@ -159,7 +159,7 @@ class Budgets(Guard):
         try:
             for shadow in shadows:
                 self._tell(call, shadow, self._purse.fetch(*_costs([shadow])))
-        except StoreError as error:
+        except Exception as error:  # of whatever kind: what is in shadow costs nobody a call
             LOG.error("a budget in shadow could not be checked: %s", error)
 
     def _hold(self, call: Call, charges: list[Charge]) -> None:
@@ -183,28 +183,34 @@ class Budgets(Guard):
             call.shadow = f"{call.shadow} {shadow.budget.name}".lstrip()
 
 
-def unused(held: Sequence[Charge], call: Call, beyond_ns: int = 0) -> list[tuple[Account, int]]:
-    """What a settled *call* gives back of what it *held*; its work went on for *beyond_ns* after its end."""
+def costs(held: Sequence[Charge], call: Call, beyond_ns: int = 0) -> list[int]:
+    """What each of the charges that a settled *call* *held* has really cost, in their order.
+
+    Bytes are those from one message of a budget to the next. Each account pays for all the time of the call.
+
+    Args:
+        held: In the order in which they were reserved.
+        call: What they are for.
+        beyond_ns: How long its work went on after its end.
+    """
     if not (call.model_ns or call.queue_ns or call.responses):  # it never came to the model
-        return [(account, units) for _, account, units in held]
-    back, owed = [], dict[Budget, int]()
-    for budget, account, units in held:
-        cost = owed.get(budget)
-        if cost is None:
-            cost = real(budget.amount.unit, call, beyond_ns)
-        if cost is not None:
-            paid = min(units, cost)
-            owed[budget] = cost - paid
-            back.append((account, units - paid))
-    return back
+        return [0] * len(held)
+    found, until = [], dict[Budget, int]()
+    for budget, _, units, before in reversed(held):
+        cost = real(budget.amount.unit, call, beyond_ns)
+        if budget.amount.unit == "bytes":
+            upto = until.get(budget, cost or 0)
+            until[budget], cost = before, upto - before
+        found.append(units if cost is None else cost)
+    return found[::-1]
 
 
 def _costs(charges: Iterable[Charge]) -> tuple[list[tuple[Account, int]], bool]:
-    costs, exact = [], False
-    for budget, account, units in charges:
-        costs.append((account, units))
-        exact = exact or budget.exact
-    return costs, exact
+    wanted, exact = [], False
+    for charge in charges:
+        wanted.append((charge.account, charge.units))
+        exact = exact or charge.budget.exact
+    return wanted, exact
 
 
 def _demand(found: Short | bool | None, charges: Sequence[Charge], call: Call) -> None:

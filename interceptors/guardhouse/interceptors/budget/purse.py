@@ -11,20 +11,23 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from typing import Final
 
 from guardhouse.interceptors.bounded import Bounded
 from guardhouse.interceptors.chain import LOG
 
-from .stores import Account, Short, Store, StoreError, UnaskedError, Want
+from .stores import Account, Short, Store, UnaskedError, Want
 
 AHEAD: Final = 500  # a five-hundredth of a budget is taken ahead
 IDLE: Final = 1.0  # seconds after which units that nobody used go back
 DRY: Final = 0.2  # seconds for which an account that had too little is not asked again
 MOST: Final = 100_000  # accounts with units in hand; of more, no units are taken ahead
-PATIENCE: Final = 2.0  # seconds to wait for those who ask the store before
+PATIENCE: Final = 1.0  # seconds to wait for those who ask the store before
+STUCK: Final = 0.5  # seconds for which nobody waits, once somebody has waited in vain
+AT_ONCE: Final = 500  # accounts in one question: a store has little time for each
 LOOKS: Final = 8  # hands that a new one looks at, to drop those that are empty
 Cost = tuple[Account, int]
 
@@ -70,6 +73,7 @@ class Purse:
         self._hands: OrderedDict[Account, _Hand] = OrderedDict()
         self._dry: Bounded[Account, tuple[int, float]] = Bounded(MOST)  # units there were, and until when
         self._owed: list[Cost] = []
+        self._stuck_until = 0.0  # monotonic seconds
         self._lock = threading.Lock()
         self._asking = threading.Lock()  # one at a time: what the first brings may do for all
         self._ended = threading.Event()
@@ -88,15 +92,11 @@ class Purse:
 
     def fetch(self, costs: Sequence[Cost], exact: bool = False) -> Short | None:
         """The same, and asks the store. May block; raises StoreError."""
-        if not self._asking.acquire(timeout=PATIENCE):
-            raise StoreError("too many wait for the store of budgets")
-        try:
+        with self._turn():
             known = self.reserve(costs, exact)
             if known is True:
                 return None
             return known or self._ask(costs, exact)
-        finally:
-            self._asking.release()
 
     def owe(self, costs: Sequence[Cost]) -> None:
         """Spend what was used and not reserved, as far as there is any left; of a store that waits, soon."""
@@ -116,8 +116,9 @@ class Purse:
 
     def left(self, account: Account) -> int:
         """Units that *account* has. May block; raises StoreError."""
-        hand = self._hands.get(account)
-        return (hand.units if hand else 0) + _left(self._store, account)
+        with self._turn():
+            hand = self._hands.get(account)
+            return (hand.units if hand else 0) + _left(self._store, account)
 
     def close(self) -> None:
         """Give everything back. Raises StoreError where that cannot be done: it is spent then."""
@@ -129,6 +130,20 @@ class Purse:
             self._give_back(older_than=float("inf"))
         finally:
             self._store.close()
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """One's turn to ask. Where somebody has waited too long for it, all others are refused at once for a
+        while: they would wait as long behind each other.
+        """
+        if self._clock() < self._stuck_until or not self._asking.acquire(timeout=PATIENCE):
+            if self._clock() >= self._stuck_until:
+                self._stuck_until = self._clock() + STUCK
+            raise UnaskedError("the store of budgets does not answer")
+        try:
+            yield
+        finally:
+            self._asking.release()
 
     def _reserve(self, costs: Sequence[Cost]) -> bool:
         """Reserve from what is in hand, if all of it is there."""
@@ -221,7 +236,7 @@ class Purse:
                 self._pay_debts()
                 self._give_back(older_than=self._clock() - IDLE)
                 trouble = ""
-            except StoreError as error:
+            except Exception as error:  # of whatever kind: nobody else would give anything back
                 if str(error) != trouble:
                     LOG.error("units of budgets could not be given back: %s", error)
                 trouble = str(error)
@@ -249,12 +264,16 @@ class Purse:
             units = [(account, self._hands.pop(account).units) for account in idle]
             units += [(account, hand.spare(account.limit // AHEAD)) for account, hand in self._hands.items()]
         units = [each for each in units if each[1]]
-        try:
-            if units:
-                self._store.give(units)
-        except UnaskedError:
-            self.refund(units)
-            raise
+        while units:
+            some, units = units[:AT_ONCE], units[AT_ONCE:]
+            try:
+                self._store.give(some)
+            except UnaskedError:
+                self.refund(some + units)
+                raise
+            except BaseException:
+                self.refund(units)
+                raise
 
 
 def _left(store: Store, account: Account) -> int:

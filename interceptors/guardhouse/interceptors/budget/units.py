@@ -8,11 +8,13 @@ from typing import Any, Final, NamedTuple
 
 from guardhouse.interceptors.call import Call
 from guardhouse.interceptors.documents.units import SIZES, WHOLE, size
+from guardhouse.interceptors.methods import MODEL_INFER, MODEL_STREAM_INFER
 
 from .windows import PERIODS
 
 UNITS: Final = ("calls", "rows", "elements", "bytes", "seconds")
 SMALLEST: Final = {"seconds": 1000}  # of a unit, where it is not the unit itself: milliseconds
+INFERENCE: Final = (MODEL_INFER, MODEL_STREAM_INFER)
 MOST: Final = 2**53 - 1  # every store counts so far exactly
 AMOUNT: Final = re.compile(rf"{WHOLE} ({'|'.join(UNITS)})/({'|'.join(PERIODS)})")
 DATA: Final = re.compile(rf"({WHOLE}(?:{'|'.join(SIZES)}))/({'|'.join(PERIODS)})")
@@ -79,10 +81,10 @@ def worst(unit: str, call: Call, request: Any, clamps: Clamps) -> int:
     """The most that *request*, a message that was just read, and its answer can cost."""
     if unit == "calls":
         return 1
-    if unit == "rows":
-        return _rows(request)
-    if unit == "elements":
-        return _elements(request)
+    if unit in ("rows", "elements"):
+        if call.method not in INFERENCE:  # a message of somebody else's, in which nothing was validated
+            return 1
+        return _rows(request) if unit == "rows" else _elements(request)
     if unit == "bytes":
         return len(call.raw) + clamps.response
     patience = clamps.seconds if call.patience is None else min(call.patience, clamps.seconds)
@@ -90,15 +92,15 @@ def worst(unit: str, call: Call, request: Any, clamps: Clamps) -> int:
 
 
 def _rows(request: Any) -> int:
-    """The longest first dimension of an input. What has no inputs is one row."""
-    firsts: list[int] = [tensor.shape[0] for tensor in getattr(request, "inputs", ()) if len(tensor.shape)]
+    """The longest first dimension of an input, at least 1."""
+    firsts: list[int] = [tensor.shape[0] for tensor in request.inputs if len(tensor.shape)]
     return max([1, *firsts])
 
 
 def _elements(request: Any) -> int:
-    """Elements of all inputs, however they are packed. What has no inputs is one element."""
+    """Elements of all inputs, however they are packed, at least 1."""
     total = 0
-    for tensor in getattr(request, "inputs", ()):
+    for tensor in request.inputs:
         count: int = 1
         for length in tensor.shape:
             count *= length

@@ -129,6 +129,7 @@ class Passage:
                 request, pending = self._judge(target, request)
                 if pending is not None:
                     await self._decided(pending)
+                    self.call.raw = b""
             self._model_begins()
             response: Any = None
             if target.style == "generator":
@@ -187,7 +188,6 @@ class Passage:
         while pending is not None:
             await loop.run_in_executor(_WAITING, self._chain.finish, pending)
             pending = self._chain.go_on(pending)
-        self.call.raw = b""
 
     def _model_begins(self) -> None:
         self._in_model = True
@@ -305,6 +305,7 @@ class Passage:
             message, pending = self._judge(target, raw)
             if pending is not None:
                 await self._decided(pending)
+                call.raw = b""
         except Exception as error:
             self.stopped = verdict(error, call)
             raise self.stopped from None

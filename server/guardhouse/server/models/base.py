@@ -114,7 +114,13 @@ async def beside(executor: Executor, function: Callable[P, T], /, *args: P.args,
         except _UNCARRIABLE as error:
             raise ModelBroken(f"the model raised {type(error).__name__}") from error
 
-    return await asyncio.wrap_future(_submitted(executor, run, call))
+    def dropped(future: Future[T]) -> None:
+        if call is not None and future.cancelled():  # all its time was waiting
+            call.queue_ns += time.monotonic_ns() - asked
+
+    future = _submitted(executor, run, call)
+    future.add_done_callback(dropped)
+    return await asyncio.wrap_future(future)
 
 
 def _submitted(executor: Executor, run: Callable[[], T], call: Call | None) -> Future[T]:

@@ -42,6 +42,11 @@ def settle(state: State, turn: int, well: bool, now: float) -> State:
     return State(turn, None) if well else State(turn + 1, now + PAUSE)
 
 
+def hand_back(state: State, turn: int, now: float) -> State:
+    """The state once a call has ended in a way that says nothing of the store: another may probe it."""
+    return State(turn + 1, now) if turn == state.turn and state.until is not None else state
+
+
 class Breaker:
     """*store*, with StoreError at once for `PAUSE` seconds after each StoreError of its own; then one caller
     tries it, while all others still fail at once.
@@ -89,6 +94,10 @@ class Breaker:
             yield
         except StoreError as error:
             self._end(turn, str(error))
+            raise
+        except BaseException:
+            with self._lock:
+                self._state = hand_back(self._state, turn, self._clock())
             raise
         self._end(turn, "")
 

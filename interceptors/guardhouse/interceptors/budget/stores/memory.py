@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
 
-from . import GRACE, Account, Entry, Short, Want
+from . import GRACE, Account, Entry, Short, StoreError, Want
 from .checks import check_units, check_wants
 from .portions import portions
 
+MOST = 1_000_000  # accounts, of some 500 bytes each; one more is refused, so that none comes back richer
 LOOKS = 8  # accounts that a new one looks at, to drop those that are over
 
 
@@ -38,6 +39,10 @@ class MemoryStore:
         """See `Store`. Never blocks for long."""
         check_wants(wants)
         with self._lock:
+            if len(self._accounts) + len(wants) > MOST:
+                self._forget()
+                if len(self._accounts) + len(wants) > MOST and not all(map(self._known, wants)):
+                    raise StoreError(f"more than {MOST} accounts are kept in memory")
             taken = portions(wants, [self._spent(want.account) for want in wants])
             if isinstance(taken, Short):
                 return taken
@@ -70,6 +75,9 @@ class MemoryStore:
 
     def close(self) -> None:
         """See `Store`."""
+
+    def _known(self, want: Want) -> bool:
+        return (want.account.name, want.account.window) in self._accounts
 
     def _spent(self, account: Account) -> int:
         kept = self._accounts.get((account.name, account.window))
