@@ -169,7 +169,7 @@ async def test_the_time_in_the_queue_is_told_apart() -> None:
 
 
 async def test_who_leaves_while_waiting_has_only_waited() -> None:
-    """A call that is cancelled before a thread was free has spent its time in the queue, none in the model."""
+    """A call cancelled before a thread was free has spent its time in the queue, and none in the model."""
     gate, call = threading.Event(), Call("/s/m", (), True, 0, 0)
 
     def waits(x: Any) -> Any:
