@@ -104,6 +104,25 @@ def test_a_limit_of_calls_at_the_same_time() -> None:
 
 
 @pytest.mark.parametrize(
+    ("seconds", "spelt"),
+    [
+        (0.25, "0.25 s"),
+        (119.0, "119 s"),
+        (121.0, "3 min"),
+        (3600.0, "1 h 0 min"),
+        (26_900.0, "7 h 29 min"),
+        (86_399.0, "1 d 0 h"),
+        (2_600_000.0, "30 d 2 h"),
+    ],
+)
+def test_a_time_to_wait_is_said_as_people_say_it(seconds: float, spelt: str) -> None:
+    """Never less than it is, and no powers of ten."""
+    error = errors.RateLimited("no", code=StatusCode.RESOURCE_EXHAUSTED, retry_after=seconds)
+
+    assert explain.advice(error) == f"try again in {spelt}"
+
+
+@pytest.mark.parametrize(
     ("left", "words"), [(2_500_000, "2500000 left"), (0, "0 left"), (-1, "what is left is not known")]
 )
 def test_a_budget(left: float, words: str) -> None:

@@ -1,5 +1,6 @@
 """A failed call in one line for a person: what it means, and what to do."""
 
+import math
 from typing import Any, Final
 
 from grpc import StatusCode
@@ -20,6 +21,7 @@ BY_REASON: Final[dict[str, str]] = {
     "MODEL_FAILED": "tell the operator the error id",
     "INTERNAL": "tell the operator the error id",
     "TOO_LARGE": "ask with fewer items at once",
+    "BUDGET_EXHAUSTED": "ask for less at once; guardhouse whoami shows the budgets",
 }
 
 BY_CODE: Final[dict[StatusCode, str]] = {
@@ -43,9 +45,20 @@ BY_WORDS: Final[tuple[tuple[StatusCode, tuple[str, ...], str], ...]] = (
 def advice(error: GuardhouseError) -> str:
     """Return what to do about the error, "" where nobody can say."""
     if error.retry_after is not None:
-        return f"try again in {error.retry_after:.3g} s"
+        return f"try again in {_spell(error.retry_after)}"
     by_words = "" if error.reason else _by_words(error.code, error.message.lower())
     return BY_REASON.get(error.reason) or by_words or BY_CODE.get(error.code, "")
+
+
+def _spell(seconds: float) -> str:
+    """Return a time to wait as people say it: a budget may be spent for weeks."""
+    if seconds < 120:
+        return f"{seconds:.3g} s"
+    minutes = math.ceil(seconds / 60)
+    days, hours, minutes = minutes // 1440, minutes // 60 % 24, minutes % 60
+    if days:
+        return f"{days} d {hours} h"
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
 
 
 def _by_words(code: StatusCode, message: str) -> str:
