@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from guardhouse.interceptors import Chain, Refusal
 from guardhouse.interceptors.budget import Budget, Budgets, Charge, Clamps, amount, costs
 from guardhouse.interceptors.budget.purse import Purse
-from guardhouse.interceptors.budget.stores import Account, Short, StoreError, Want
+from guardhouse.interceptors.budget.stores import Account, Short, StoreError, Want, memory
 from guardhouse.interceptors.budget.stores.memory import MemoryStore
 from guardhouse.interceptors.call import Call, Principal
 from guardhouse.interceptors.methods import MODEL_INFER, MODEL_METADATA, MODEL_STREAM_INFER, WHO_AM_I
@@ -338,6 +338,15 @@ def test_a_store_that_fails_does_not_stop_what_is_only_in_shadow() -> None:
     """A limit that nobody enforces yet must cost nobody a call."""
     bench = Bench(Broken(), purse=True)
 
+    assert bench.ask(call(budget("1000 calls/day", shadow=True)), query()) == ""
+
+
+def test_a_full_memory_refuses_calls_and_not_what_is_only_in_shadow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is a store that cannot be used, wherever it is asked: refused UNAVAILABLE, nobody's mistake."""
+    monkeypatch.setattr(memory, "MOST", 0)
+    bench = Bench(MemoryStore())
+
+    assert bench.ask(call(budget("1000 calls/day")), query()) == "BUDGETS_UNAVAILABLE"
     assert bench.ask(call(budget("1000 calls/day", shadow=True)), query()) == ""
 
 

@@ -135,13 +135,20 @@ class Budgets(Guard):
         if shadows:
             charges = [charge for charge in charges if not charge.budget.shadow]
         if charges:
-            found = self._purse.reserve(*_costs(charges))
+            try:
+                found = self._purse.reserve(*_costs(charges))
+            except StoreError as error:  # memory is asked here, and may be full
+                raise _unavailable(error) from None
             if found is False:
                 raise Later(partial(self._fetch, call, charges, shadows))
             _demand(found, charges, call)
             self._hold(call, charges)
         for place, shadow in enumerate(shadows):
-            found = self._purse.reserve(*_costs([shadow]))
+            try:
+                found = self._purse.reserve(*_costs([shadow]))
+            except StoreError as error:
+                _unchecked(error)
+                continue
             if found is False:
                 raise Later(partial(self._fetch, call, [], shadows[place:]))
             self._tell(call, shadow, found)
@@ -155,12 +162,12 @@ class Budgets(Guard):
                 _demand(self._purse.fetch(*_costs(charges)), charges, call)
                 self._hold(call, charges)
         except StoreError as error:
-            raise Refusal("BUDGETS_UNAVAILABLE", str(error), retry_after=1.0) from None
+            raise _unavailable(error) from None
         try:
             for shadow in shadows:
                 self._tell(call, shadow, self._purse.fetch(*_costs([shadow])))
         except Exception as error:  # of whatever kind: what is in shadow costs nobody a call
-            LOG.error("a budget in shadow could not be checked: %s", error)
+            _unchecked(error)
 
     def _hold(self, call: Call, charges: list[Charge]) -> None:
         """Remember what *call* has reserved; one that has ended meanwhile gets nothing."""
@@ -211,6 +218,15 @@ def _costs(charges: Iterable[Charge]) -> tuple[list[tuple[Account, int]], bool]:
         wanted.append((charge.account, charge.units))
         exact = exact or charge.budget.exact
     return wanted, exact
+
+
+def _unavailable(error: StoreError) -> Refusal:
+    """What the store says is for the operator alone."""
+    return Refusal("BUDGETS_UNAVAILABLE", str(error), retry_after=1.0)
+
+
+def _unchecked(error: Exception) -> None:
+    LOG.error("a budget in shadow could not be checked: %s", error)
 
 
 def _demand(found: Short | bool | None, charges: Sequence[Charge], call: Call) -> None:
