@@ -100,8 +100,8 @@ class Purse:
 
     def owe(self, costs: Sequence[Cost]) -> None:
         """Spend what was used and not reserved, as far as there is any left; of a store that waits, soon."""
-        held = self._set_aside(costs)
-        owed = [(account, units - had) for (account, units), had in zip(costs, held, strict=True)]
+        aside = self._set_aside(costs)
+        owed = [(account, units - had) for (account, units), (_, had) in zip(costs, aside, strict=True)]
         with self._lock:
             self._owed += [each for each in owed if each[1]]
         if not self._waits:
@@ -117,8 +117,7 @@ class Purse:
     def left(self, account: Account) -> int:
         """Units that *account* has. May block; raises StoreError."""
         with self._turn():
-            hand = self._hands.get(account)
-            return (hand.units if hand else 0) + _left(self._store, account)
+            return self._in_hand(account) + _left(self._store, account)
 
     def close(self) -> None:
         """Give everything back. Raises StoreError where that cannot be done: it is spent then."""
@@ -161,10 +160,10 @@ class Purse:
 
     def _ask(self, costs: Sequence[Cost], exact: bool = False) -> Short | None:
         """Take what is wanting from the store, and some more."""
-        held = [0] * len(costs) if exact else self._set_aside(costs)
-        aside = [(account, units) for (account, _), units in zip(costs, held, strict=True)]
+        aside = [(account, 0) for account, _ in costs] if exact else self._set_aside(costs)
         wants = [
-            self._want(account, units - had, exact) for (account, units), had in zip(costs, held, strict=True)
+            self._want(account, units - had, exact)
+            for (account, units), (_, had) in zip(costs, aside, strict=True)
         ]
         try:
             found = self._store.take(wants)
@@ -179,17 +178,20 @@ class Purse:
         self.refund([(want.account, taken - want.least) for want, taken in zip(wants, found, strict=True)])
         return None
 
-    def _set_aside(self, costs: Sequence[Cost]) -> list[int]:
+    def _set_aside(self, costs: Sequence[Cost]) -> list[Cost]:
         """Take from what is in hand as much of *costs* as there is: it must not be spent meanwhile."""
-        held = []
+        aside = []
         with self._lock:
             for account, units in costs:
-                hand = self._hands.get(account)
-                had = min(units, hand.units) if hand else 0
-                if hand:
-                    hand.pay(had)
-                held.append(had)
-        return held
+                had = min(units, self._in_hand(account))
+                if had:
+                    self._hands[account].pay(had)
+                aside.append((account, had))
+        return aside
+
+    def _in_hand(self, account: Account) -> int:
+        hand = self._hands.get(account)
+        return hand.units if hand else 0
 
     def _want(self, account: Account, wanting: int, exact: bool) -> Want:
         ahead = 0 if exact or len(self._hands) >= MOST else account.limit // AHEAD
@@ -223,8 +225,7 @@ class Purse:
         for account, units in costs:
             dry = self._dry.get(account)
             if dry is not None and self._clock() < dry[1]:
-                hand = self._hands.get(account)
-                left = dry[0] + (hand.units if hand else 0)
+                left = dry[0] + self._in_hand(account)
                 if left < units:
                     return Short(account, left)
         return None
