@@ -5,14 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from guardhouse.interceptors import Chain, Concurrency, Ledger, Metrics, Policy, RateLimit
 from guardhouse.interceptors.budget.stores import Store, StoreError
-from guardhouse.interceptors.budget.stores.at import open_store
-from guardhouse.interceptors.budget.stores.redis_client import Tls
 from guardhouse.interceptors.guarding import Issuer, guard, key_file_problem
-from guardhouse.interceptors.ledger.keys import Signer, secret_in
 from guardhouse.interceptors.ledger.rotation import Limits
 from guardhouse.interceptors.metrics.push import pushing
 from guardhouse.interceptors.metrics.text import text
@@ -20,6 +16,7 @@ from guardhouse.interceptors.metrics.text import text
 from .config import Audit, Config, ConfigError, Model
 from .metrics_listener import listening
 from .models import Models, Source
+from .opened import budget_store, ledger_keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +94,12 @@ def _measured(config: Config, models: Models) -> Iterator[tuple[Metrics | None, 
 
 
 def _ledger(audit: Audit) -> Ledger:
-    key = secret_in(audit.key) if isinstance(audit.key, Path) else audit.key
+    key, signer = ledger_keys(audit)
     return Ledger(
         audit.path,
         durability=audit.durability,
-        key=key or b"",
-        signer=Signer.load(audit.signing_key) if audit.signing_key else None,
+        key=key,
+        signer=signer,
         anchor=audit.anchor,
         rotation=Limits(audit.rotate_size, audit.rotate_age),
     )
@@ -110,11 +107,10 @@ def _ledger(audit: Audit) -> Ledger:
 
 def _store(config: Config) -> Store | None:
     """Where it is kept what budgets have spent; None for memory."""
-    limits = config.limits
-    if limits.store == "memory":
+    if config.limits.store == "memory":
         return None
     try:
-        return open_store(limits.store, tls=Tls(limits.ca, limits.certificate, limits.key))
+        return budget_store(config.limits)
     except StoreError as error:
         raise ConfigError([config.problem("limits.store", str(error))]) from error
 

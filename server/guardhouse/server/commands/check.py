@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from guardhouse.server.commands.options import json_option, set_option
 from guardhouse.server.commands.output import emit, ok
 
 if TYPE_CHECKING:
@@ -30,15 +31,15 @@ class Report(NamedTuple):
 
 @click.command("check", epilog=EXAMPLE)
 @click.argument("path", metavar="CONFIG", type=click.Path(path_type=Path))
-@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Put a value over the file's.")
-@click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")
+@set_option
+@json_option("Print what was found as JSON.")
 @click.pass_context
-def command(context: click.Context, path: Path, settings: tuple[str, ...], as_json: bool) -> None:
+def command(context: click.Context, path: Path, overrides: tuple[str, ...], as_json: bool) -> None:
     """Check the configuration file CONFIG, its policy, and the files both name. Nothing is started.
 
     Every problem is one line: file, line, key, what is wrong and what to write. Exit code 1 if there is any.
     """
-    report = examine(path, settings)
+    report = examine(path, overrides)
     if as_json:
         emit(_facts(report), as_json, "")
     else:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from guardhouse.server.commands.frame import Group
+from guardhouse.server.commands.options import json_option, set_option
 from guardhouse.server.commands.output import emit, note
 
 if TYPE_CHECKING:
@@ -23,10 +24,6 @@ OPERATORS: Final = "operators"  # the folder beside the ledger's files: the serv
 TIMEOUT: Final = 5.0  # seconds for a Redis: a person can wait longer than a call
 
 config_argument = click.argument("config", type=click.Path(path_type=Path))
-override_option = click.option(
-    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Put a value over the file's."
-)
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 class Unreachable(click.ClickException):
@@ -46,8 +43,8 @@ def command() -> None:
 @command.command("show")
 @config_argument
 @click.option("--past", is_flag=True, help="Windows that are over, too.")
-@override_option
-@json_option
+@set_option
+@json_option("Print the accounts as JSON.")
 def show(config: Path, overrides: tuple[str, ...], *, past: bool, as_json: bool) -> None:
     """List the accounts in the store of CONFIG, a guardhouse.yaml: how much was spent of how much.
 
@@ -66,8 +63,8 @@ def show(config: Path, overrides: tuple[str, ...], *, past: bool, as_json: bool)
 @command.command("reset")
 @config_argument
 @click.argument("account")
-@override_option
-@json_option
+@set_option
+@json_option("Print how many windows were begun anew as JSON.")
 def reset(config: Path, account: str, overrides: tuple[str, ...], *, as_json: bool) -> None:
     """Forget what was spent from ACCOUNT, in all windows; `limits show` prints its name.
 
@@ -98,11 +95,9 @@ def _settings(config: Path, overrides: tuple[str, ...]) -> Config:
 def _opened(settings: Config) -> Iterator[Store]:
     """The store, if it outlasts a server. A file that no server has made yet is not made."""
     from guardhouse.interceptors.budget.stores import StoreError
-    from guardhouse.interceptors.budget.stores.at import open_store
-    from guardhouse.interceptors.budget.stores.redis_client import Tls
+    from guardhouse.server.opened import budget_store
 
-    limits = settings.limits
-    kind, _, path = limits.store.partition(":")
+    kind, _, path = settings.limits.store.partition(":")
     if kind == "memory":
         raise Unreachable(
             "limits.store is memory, which its server alone can tell of; write sqlite:budgets.db"
@@ -110,8 +105,7 @@ def _opened(settings: Config) -> Iterator[Store]:
     if kind == "sqlite" and not Path(path).exists():
         raise Unreachable(f"{path} is not there: no server has kept budgets in it yet")
     try:
-        tls = Tls(limits.ca, limits.certificate, limits.key)
-        with closing(open_store(limits.store, timeout=TIMEOUT, tls=tls)) as store:
+        with closing(budget_store(settings.limits, TIMEOUT)) as store:
             yield store
     except StoreError as error:
         raise Unreachable(str(error)) from error
@@ -121,12 +115,11 @@ def _write_down(settings: Config, account: str) -> None:
     """Put it on a ledger of the operators' own, keyed and signed as the server's is."""
     from guardhouse.interceptors.ledger import Ledger
     from guardhouse.interceptors.ledger.chain import stamp
-    from guardhouse.interceptors.ledger.keys import Signer, secret_in
+    from guardhouse.server.opened import ledger_keys
 
-    audit = settings.audit
-    key = secret_in(audit.key) if isinstance(audit.key, Path) else audit.key
-    signer = Signer.load(audit.signing_key) if audit.signing_key else None
-    with closing(Ledger(audit.path / OPERATORS, durability="strict", key=key or b"", signer=signer)) as book:
+    key, signer = ledger_keys(settings.audit)
+    folder = settings.audit.path / OPERATORS
+    with closing(Ledger(folder, durability="strict", key=key, signer=signer)) as book:
         who = getpass.getuser()
         entry = {"kind": "limits.reset", "time": stamp(time.time()), "account": account, "by": who}
         if not book.wait(book.append(entry), TIMEOUT):

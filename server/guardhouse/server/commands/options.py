@@ -42,6 +42,13 @@ def json_option(text: str) -> Callable[[F], F]:
     return click.option("--json", "as_json", is_flag=True, help=text)
 
 
+def set_option(command: F) -> F:
+    """Add --set: values over those of the configuration."""
+    return click.option(
+        "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Put a value over the file's."
+    )(command)
+
+
 def dir_option(command: F) -> F:
     """Add --dir: the folder that init made."""
     return click.option(

@@ -18,6 +18,7 @@ from guardhouse.interceptors.ledger import LedgerError
 from guardhouse.interceptors.record.collector import TracingError
 from guardhouse.server.app import PortInUse, serve
 from guardhouse.server.assembly import Parts, assembled
+from guardhouse.server.commands.options import set_option
 from guardhouse.server.config import Config, check_files, load
 from guardhouse.server.models import ModelLoadError
 from guardhouse.server.report import report
@@ -29,7 +30,7 @@ PATIENCE = 1.0  # seconds for the threads of models, once everything is closed
 
 @click.command("serve", short_help="Serve the models of a configuration, guarded.")
 @click.argument("config", type=click.Path(path_type=Path))
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Put a value over the file's.")
+@set_option
 @click.option("--json", "as_json", is_flag=True, help="Print the start-up report as one line of JSON.")
 def command(config: Path, overrides: tuple[str, ...], as_json: bool) -> None:
     """Serve the models of CONFIG, a guardhouse.yaml, until SIGTERM or Ctrl-C; then drain and exit 0.
