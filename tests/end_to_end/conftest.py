@@ -8,7 +8,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "interceptors/budget"))  # where Redis servers are started
+sys.path.insert(0, str(Path(__file__).parents[1] / "interceptors/limits"))  # where Redis servers are started
 sys.path.insert(0, str(Path(__file__).parent))
 
 from gate import INFER, Gate, bearer, query, until

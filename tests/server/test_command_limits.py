@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from guardhouse.interceptors.budget.stores import Account, Want
-from guardhouse.interceptors.budget.stores.sqlite import SqliteStore
+from guardhouse.interceptors.limits.stores import Account, Want
+from guardhouse.interceptors.limits.stores.sqlite import SqliteStore
 
 NAME = "tenants calls/day claim.tenant=acme"
 

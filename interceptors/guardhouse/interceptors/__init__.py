@@ -16,7 +16,7 @@ from .shells.aio import Guarded, aio
 
 if TYPE_CHECKING:
     from .capture import Capturing
-    from .concurrency import Concurrency
+    from .limits.concurrency import Concurrency
     from .deadline import Deadline
     from .guarding import Issuer, guard
     from .identity import Identity
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .metrics import Metrics
     from .policy import Policy
     from .policy.authorization import MethodAuthorization, ModelAuthorization
-    from .rate import RateLimit
+    from .limits.rate import RateLimit
     from .record import Record
     from .record.collector import Collector
     from .record.export import Exporter

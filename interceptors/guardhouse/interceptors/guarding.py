@@ -7,12 +7,12 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from .budget import Clamps
-from .budget import stores as budget_stores
-from .budget.opening import opened
+from .limits import stores
+from .limits.budget.opening import opened
+from .limits.budget.units import Clamps
 from .capture import Capture, Capturing, Store
 from .chain import Chain, Guard, Stage
-from .concurrency import Concurrency
+from .limits.concurrency import Concurrency
 from .deadline import Deadline
 from .identity import Identity
 from .ledger import Ledger
@@ -20,7 +20,7 @@ from .metrics import Metrics, state
 from .passports import Passports
 from .policy import Policy
 from .policy.authorization import MethodAuthorization, ModelAuthorization
-from .rate import RateLimit
+from .limits.rate import MessageRate, RateLimit, Rates
 from .record import Record, Sink
 from .record.collector import Collector
 from .record.export import Exporter
@@ -73,9 +73,7 @@ def guard(
     spans: str | Collector | None = None,
     service: str = "guardhouse",
     deadline: float = 60.0,
-    rate: RateLimit | None = None,
-    concurrency: Concurrency | None = None,
-    budgets: budget_stores.Store | None = None,
+    store: stores.Store | None = None,
     largest: int = 4 << 20,
     metrics: Metrics | None = None,
     exists: Callable[[str, str], bool] = _anything,
@@ -100,10 +98,8 @@ def guard(
             OTLP/gRPC; None sends none.
         service: What the spans call this service.
         deadline: Seconds that a call may take.
-        rate: Keeps the limits that the policy sets; a fresh `RateLimit` if None.
-        concurrency: The same for calls at the same time; a fresh `Concurrency` if None.
-        budgets: Where it is kept what was spent, closed at the end; in memory, and so gone with the process,
-            if None.
+        store: Where it is kept what was used of limits, closed at the end; in memory, and so gone with the
+            process, if None.
         largest: Bytes that an answer may have: what is reserved of budgets in bytes.
         metrics: Counts every call, and is shown what the parts of the guard tell.
         exists: Whether a (model, version) is served, an empty version being any. Asked only for methods of
@@ -123,7 +119,7 @@ def guard(
     if not (tokens or certificates):
         raise ValueError("neither tokens nor certificates are required: anybody could call; require one")
     rules = policy if isinstance(policy, Policy) else Policy.load(policy)
-    rate = rate or RateLimit()
+    rates = Rates(rules.general.rates)
     with ExitStack() as stack:  # what is opened last is closed first
         guards: tuple[Guard, ...] = (
             _record(ledger, spans, service, metrics, stack),
@@ -134,11 +130,12 @@ def guard(
                 MethodAuthorization(rules),
                 more,
             ),
-            rate,
+            RateLimit(rates),
             Validation(),
             ModelAuthorization(exists),
-            concurrency or Concurrency(),
-            *opened(rules.budgets, budgets, Clamps(largest, deadline), stack),
+            *_late(rules, rates),
+            Concurrency(rules.general.slots),
+            *opened(rules.limits.budgets, store, Clamps(largest, deadline), stack),
             *_capture(capture, stack),
         )
         if spans is not None:
@@ -146,8 +143,14 @@ def guard(
         chain = Chain(*sorted((*guards, *more), key=lambda each: each.stage))
         stack.callback(chain.end)
         if metrics is not None:
-            metrics.watch(lambda: state.calls(len(chain.under_way), rate.keys))
+            metrics.watch(lambda: state.calls(len(chain.under_way), rates.keys))
         yield chain
+
+
+def _late(policy: Policy, rates: Rates) -> Iterator[MessageRate]:
+    """The guard of the rates that need a message, if the policy has any."""
+    if not all(rule.early for rule in policy.limits.rates):
+        yield MessageRate(rates)
 
 
 def _credentials(

@@ -18,7 +18,6 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from grpc_reflection.v1alpha._async import ReflectionServicer
 
 from guardhouse.interceptors import Guarded
-from guardhouse.interceptors.budget import Budgets
 from guardhouse.protos import guardhouse_pb2, guardhouse_pb2_grpc, inference_pb2
 
 from .assembly import Parts
@@ -68,8 +67,7 @@ async def serve(config: Config, parts: Parts, ready: Callable[[str], None]) -> N
 def served(parts: Parts, health: Health) -> Collected:
     """Every method of the server by its path."""
     found = Collected(inference_handlers(Inference(parts.models)))
-    budgets = next((guard for guard in parts.chain.guards if isinstance(guard, Budgets)), None)
-    own = Guardhouse(parts.rate, parts.concurrency, budgets)
+    own = Guardhouse(parts.chain.guards)
     guardhouse_pb2_grpc.add_GuardhouseServicer_to_server(own, cast("grpc.aio.Server", found))
     health_pb2_grpc.add_HealthServicer_to_server(health, found)
     names = (INFERENCE, GUARDHOUSE, "grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection")

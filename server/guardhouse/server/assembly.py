@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 
-from guardhouse.interceptors import Chain, Concurrency, Ledger, Metrics, Policy, RateLimit
-from guardhouse.interceptors.budget.stores import Store, StoreError
+from guardhouse.interceptors import Chain, Ledger, Metrics, Policy
+from guardhouse.interceptors.limits.stores import Store, StoreError
 from guardhouse.interceptors.guarding import Issuer, guard, key_file_problem
 from guardhouse.interceptors.ledger.rotation import Limits
 from guardhouse.interceptors.metrics.push import pushing
@@ -26,8 +26,6 @@ class Parts:
     chain: Chain
     policy: Policy
     models: Models
-    rate: RateLimit
-    concurrency: Concurrency
     metrics: str = ""
 
 
@@ -37,13 +35,13 @@ def assembled(config: Config) -> Iterator[Parts]:
 
     Raises:
         ConfigError: The policy, or a file of keys, is not right; nobody can listen at metrics.listen; the
-            store of budgets cannot be used. One that does not answer can: calls are refused until it does.
+            store of limits cannot be used. One that does not answer can: calls are refused until it does.
         ModelLoadError: A model cannot be loaded.
         TracingError: Spans cannot be sent as configured.
         LedgerError, KeyStoreError, CaptureError: The ledger, the store of API keys or the folder of captures
             cannot be opened.
     """
-    policy, rate, concurrency = Policy.load(config.policy), RateLimit(), Concurrency()
+    policy = Policy.load(config.policy)
     _check_keys(config)
     named = config.tokens.issuers
     issuers = [Issuer(each.issuer, each.audience, each.jwks, each.algorithms) for each in named]
@@ -60,16 +58,14 @@ def assembled(config: Config) -> Iterator[Parts]:
             certificates=config.tls.client_auth == "require",
             spans=config.tracing,
             deadline=config.server.deadline,
-            rate=rate,
-            concurrency=concurrency,
-            budgets=_store(config) if policy.budgets else None,
+            store=_store(config) if any(policy.limits) else None,
             largest=config.server.max_message,
             exists=models.exists,
             metrics=metrics,
             capture=config.capture,
         ) as chain,
     ):
-        yield Parts(chain, policy, models, rate, concurrency, address)
+        yield Parts(chain, policy, models, address)
 
 
 @contextmanager
@@ -106,7 +102,7 @@ def _ledger(audit: Audit) -> Ledger:
 
 
 def _store(config: Config) -> Store | None:
-    """Where it is kept what budgets have spent; None for memory."""
+    """Where it is kept what was used of limits; None for memory."""
     if config.limits.store == "memory":
         return None
     try:

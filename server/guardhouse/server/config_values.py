@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
-from guardhouse.interceptors.budget.stores.at import problem
-from guardhouse.interceptors.budget.stores.redis_url import parse
+from guardhouse.interceptors.limits.stores.at import problem
+from guardhouse.interceptors.limits.stores.redis_url import parse
 from guardhouse.interceptors.documents import Node, units
 from guardhouse.interceptors.documents.sections import text as text_of
 from guardhouse.interceptors.ledger.keys import secret

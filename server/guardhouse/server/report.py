@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from guardhouse.interceptors.budget.stores.redis_url import parse
 from guardhouse.interceptors.capture import Capturing
 from guardhouse.interceptors.documents.units import format_duration, format_size
+from guardhouse.interceptors.limits.stores.redis_url import parse
 from guardhouse.interceptors.loopback import is_loopback
 from guardhouse.interceptors.policy import Policy
 from guardhouse.interceptors.policy.explain import budget_words, limits

@@ -7,9 +7,9 @@ import time
 from typing import Any
 
 from guardhouse.interceptors import Concurrency, RateLimit, current_call
-from guardhouse.interceptors.budget import Budget, Budgets
-from guardhouse.interceptors.budget.stores import Account
-from guardhouse.interceptors.budget.units import SMALLEST
+from guardhouse.interceptors.limits.budget import Budget, Budgets
+from guardhouse.interceptors.limits.stores import Account
+from guardhouse.interceptors.limits.budget.units import SMALLEST
 from guardhouse.protos import guardhouse_pb2, guardhouse_pb2_grpc
 
 

@@ -8,16 +8,16 @@ from pathlib import Path
 
 from guardhouse.interceptors import documents
 from guardhouse.interceptors.bounded import Bounded
-from guardhouse.interceptors.budget.rules import Budget
 from guardhouse.interceptors.call import Principal
 from guardhouse.interceptors.documents import Problem
 
 from .explain import Explanation, explain
 from .file import contents
 from .grants import Decision, Grant
+from .limits import Limits
 from .rules import Binding, Role, claim_values, subjects
 
-__all__ = ["Decision", "Explanation", "Grant", "Policy"]
+__all__ = ["Decision", "Explanation", "Grant", "Limits", "Policy"]
 
 # So many callers are remembered with what they may do; the others are worked out again.
 REMEMBERED = 4096
@@ -66,7 +66,7 @@ class Policy:
         roles: All roles, in the order that decides which of several matching rules is named.
         bindings: Who holds them.
         open_methods: Paths that need no credential.
-        budgets: What calls may spend.
+        limits: How often, how many at once, and how much.
         warnings: What the file allows and yet probably does not mean.
         name: Where it was read from, for people.
 
@@ -80,7 +80,7 @@ class Policy:
         bindings: Iterable[Binding],
         *,
         open_methods: Iterable[str] = (),
-        budgets: Iterable[Budget] = (),
+        limits: Limits = Limits(),  # noqa: B008 - a value
         warnings: Iterable[Problem] = (),
         name: str = "",
     ) -> None:
@@ -88,7 +88,8 @@ class Policy:
         self.roles = {role.name: role for role in roles}
         self.bindings = tuple(bindings)
         self.open_methods = frozenset(open_methods)
-        self.budgets = tuple(budgets)
+        self.limits = limits
+        self.general = limits.counting(None)  # what counts callers who need no role, too
         self.warnings = tuple(warnings)
         self._bindings = _Bindings(self.bindings)
         self._grants: Bounded[frozenset[str], Grant] = Bounded(1024)
@@ -111,7 +112,7 @@ class Policy:
             read.roles.values(),
             read.bindings,
             open_methods=read.open_methods,
-            budgets=read.budgets,
+            limits=read.limits,
             warnings=read.warnings,
             name=name,
         )
@@ -120,7 +121,7 @@ class Policy:
         held = self._bindings.roles(principal)
         known = self._grants.get(held)
         if known is None:
-            known = Grant((role for name, role in self.roles.items() if name in held), self.budgets)
+            known = Grant((role for name, role in self.roles.items() if name in held), self.limits)
             self._grants.put(held, known)
         return known
 

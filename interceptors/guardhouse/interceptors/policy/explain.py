@@ -6,12 +6,14 @@ from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
-from guardhouse.interceptors.budget.rules import Budget
-from guardhouse.interceptors.budget.units import format_amount
+from guardhouse.interceptors.limits.rules import Budget, RateRule
+from guardhouse.interceptors.limits.scopes import Scope
+from guardhouse.interceptors.limits.budget.units import format_amount, rate_words
 from guardhouse.interceptors.call import Principal
 from guardhouse.interceptors.methods import MODEL_NAMES, SERVICES
 
 from .grants import Decision, Grant
+from .limits import Limits
 from .patterns import covers
 from .rules import Binding, Role, Rule
 
@@ -100,18 +102,26 @@ def explain(
     )
 
 
-def limits(held: Role | Grant) -> tuple[str, ...]:
-    """The limits of one role, or of several together, in words."""
-    rate, most = held.rate, held.concurrency
-    often = f"{rate.count} calls in {rate.period} s, {rate.burst} at once" if rate else "no rate limit"
-    budgets = held.budgets if isinstance(held, Grant) else ()
-    return (often, *([] if most is None else [f"{most} at the same time"]), *map(budget_words, budgets))
+def limits(held: Limits | Grant) -> tuple[str, ...]:
+    """Limits in words, those of a kind together; that there is no rate is told too."""
+    rates = tuple(map(rate_limit_words, held.rates)) or ("no rate limit",)
+    slots = (f"{each.most} at the same time{_whose(each)}" for each in held.slots)
+    return (*rates, *slots, *map(budget_words, held.budgets))
+
+
+def rate_limit_words(rule: RateRule) -> str:
+    """How often, for whom together."""
+    return f"{rate_words(rule.rate, rule.unit)}{_whose(rule)}"
 
 
 def budget_words(budget: Budget) -> str:
     """How much, for whom together."""
-    shadow, per = "in shadow: " if budget.shadow else "", ", ".join(budget.per)
-    return f"{shadow}{format_amount(budget.amount)} for {f'each {per}' if per else 'all callers together'}"
+    return f"{format_amount(budget.amount)}{_whose(budget)}"
+
+
+def _whose(scope: Scope) -> str:
+    per = f" for {'each ' + ', '.join(scope.per) if scope.per else 'all callers together'}"
+    return per + (" (in shadow)" if scope.shadow else "")
 
 
 def _last_word(open_methods: AbstractSet[str], grant: Grant, method: str, model: str) -> tuple[Decision, str]:

@@ -6,19 +6,15 @@ import re
 from collections.abc import Callable
 from typing import Final, NamedTuple, TypeVar
 
-from guardhouse.interceptors.budget.rules import Budget
 from guardhouse.interceptors.documents import Node, Problem
-from guardhouse.interceptors.documents.sections import Reader, Section, boolean, integer, text
-from guardhouse.interceptors.documents.units import Rate, rate
+from guardhouse.interceptors.documents.sections import Reader, Section, boolean, text
 from guardhouse.interceptors.methods import MODEL_NAMES, SERVICES
 
-from .budgets import of_all, of_role
+from .limits import Limits, of_all, of_role
 from .patterns import Pattern, covers, exact_method, method, pattern
 from .rules import Binding, Role, Rule
 
 T = TypeVar("T")
-MOST_BURST: Final = 10**9
-MOST_AT_ONCE: Final = 10**6
 ROLE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
 
 
@@ -29,14 +25,14 @@ class Contents(NamedTuple):
         open_methods: Paths that need no credential.
         roles: By name, in the order of the file.
         bindings: In the order of the file.
-        budgets: Those of roles first, then those of all.
+        limits: Those of roles first, then those of all.
         warnings: What is allowed and yet probably not meant.
     """
 
     open_methods: frozenset[str]
     roles: dict[str, Role]
     bindings: tuple[Binding, ...]
-    budgets: tuple[Budget, ...]
+    limits: Limits
     warnings: tuple[Problem, ...]
 
 
@@ -47,15 +43,16 @@ def contents(top: Node) -> Contents:
     opened = frozenset(section.each("open", _parsed(_open_method)))
     named = section.section("roles", "roles: {analyst: {allow: [{methods: [ModelInfer], models: [digits]}]}}")
     found = named.named_sections()
-    limits = {name: body.section("limits") for name, body in found.items()}
-    roles = {name: _role(name, body, limits[name]) for name, body in found.items()}
+    limits = Limits()
+    for name, body in found.items():
+        limits += of_role(name, body.section("limits"))
+    roles = {name: _role(name, body) for name, body in found.items()}
     example = "bindings: [{role: analyst, subject: spiffe://…}]"
     known = roles if named.sound else None
-    budgets = [each for name, body in limits.items() for each in of_role(name, body)]
-    budgets += of_all(section, known)
+    limits += of_all(section, known)
     bindings = tuple(_binding(each, known) for each in section.sections("bindings", example))
     reader.finish()
-    return Contents(opened, roles, bindings, tuple(budgets), _warnings(found, roles, bindings))
+    return Contents(opened, roles, bindings, limits, _warnings(found, limits, bindings))
 
 
 def _parsed(parse: Callable[[str], T]) -> Callable[[Node], T]:
@@ -75,7 +72,7 @@ def _open_method(written: str) -> str:
     return path
 
 
-def _role(name: str, section: Section, limits: Section) -> Role:
+def _role(name: str, section: Section) -> Role:
     if not ROLE_NAME.fullmatch(name):
         section.note("is not a role name; write 1 to 64 of A-Z a-z 0-9 . _ : - with no mark first")
     section.unsupported("outputs")
@@ -88,8 +85,7 @@ def _role(name: str, section: Section, limits: Section) -> Role:
         _deny(f"{name}.deny[{position}]", rule) for position, rule in enumerate(section.sections("deny"))
     )
     continue_traces = section.optional("continue_traces", boolean, False)
-    concurrency = limits.optional("concurrency", integer(1, MOST_AT_ONCE), None)
-    return Role(name, allow, deny, _rate(limits), continue_traces, concurrency)
+    return Role(name, allow, deny, continue_traces)
 
 
 def _rule(name: str, section: Section) -> Rule:
@@ -129,16 +125,6 @@ def _deny(name: str, section: Section) -> Rule:
     return rule
 
 
-def _rate(section: Section) -> Rate | None:
-    limit = section.optional("rate", _parsed(rate), None)
-    burst = section.optional("burst", integer(1, MOST_BURST), None)
-    if burst is not None and "rate" not in section:
-        section.note("is only half of a limit; write rate: 100/s beside it", "burst")
-    if limit is None or burst is None:
-        return limit
-    return Rate(limit.count, limit.period, burst)
-
-
 def _binding(section: Section, roles: dict[str, Role] | None) -> Binding:
     role = section.required("role", _parsed(_one_of(roles)), "role: analyst")
     subject = section.optional("subject", _parsed(pattern), None)
@@ -175,15 +161,15 @@ def _one_of(roles: dict[str, Role] | None) -> Callable[[str], str]:
 
 
 def _warnings(
-    found: dict[str, Section], roles: dict[str, Role], bindings: tuple[Binding, ...]
+    found: dict[str, Section], limits: Limits, bindings: tuple[Binding, ...]
 ) -> tuple[Problem, ...]:
     bound = {binding.role for binding in bindings}
     warnings = []
-    for name, role in roles.items():
-        node = found[name].node
+    for name, section in found.items():
+        node = section.node
         if name not in bound:
             warnings.append(node.problem("nobody holds this role; bind it under `bindings`, or remove it"))
-        if role.rate is None:
+        if not any(name in (rule.roles or (name,)) and not rule.shadow for rule in limits.rates):
             warnings.append(
                 node.problem("has no rate limit; write limits: {rate: 100/s} to slow a model's theft")
             )

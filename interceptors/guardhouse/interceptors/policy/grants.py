@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import reduce
 from typing import Final, NamedTuple
 
 from guardhouse.interceptors.bounded import Bounded
-from guardhouse.interceptors.budget.rules import Budget
-from guardhouse.interceptors.documents.units import Rate
-from guardhouse.interceptors.gcra import Limit, limit
 from guardhouse.interceptors.methods import REPOSITORY_INDEX
 
+from .limits import Limits
 from .patterns import Pattern, service_of
 from .rules import Role, Rule
 
@@ -97,28 +94,21 @@ class Grant:
     Attributes:
         roles: Their names.
         names: The same, sorted.
-        rate: The strictest rate of all of them, or None.
-        limit: The same, ready to be decided by.
-        concurrency: The lowest number of calls at the same time of all of them, or None.
         may_list: Whether its holder may ask which models there are.
         continue_traces: Whether its holder's own trace goes on in ours.
-        budgets: What counts its holder's calls.
+        rates, slots, budgets: What counts its holder's calls; all of it at once.
     """
 
     __slots__ = (
         *("_allow", "_decided", "_deny", "_methods", "_models"),
-        *("budgets", "concurrency", "continue_traces", "limit", "may_list", "names", "rate", "roles"),
+        *("budgets", "continue_traces", "may_list", "names", "rates", "roles", "slots"),
     )
 
-    def __init__(self, roles: Iterable[Role], budgets: Iterable[Budget] = ()) -> None:
+    def __init__(self, roles: Iterable[Role], limits: Limits = Limits()) -> None:  # noqa: B008 - a value
         held = tuple(roles)
-        rates = [role.rate for role in held if role.rate is not None]
         self.roles = frozenset(role.name for role in held)
         self.names = sorted(self.roles)
-        self.budgets = tuple(budget for budget in budgets if budget.applies(self.roles))
-        self.rate: Rate | None = reduce(Rate.stricter, rates) if rates else None
-        self.limit: Limit | None = limit(self.rate.per_second, self.rate.burst) if self.rate else None
-        self.concurrency = min((role.concurrency for role in held if role.concurrency), default=None)
+        self.rates, self.slots, self.budgets = limits.counting(self.roles)
         self._allow = _ByMethod(rule for role in held for rule in role.allow)
         self._deny = _ByMethod(rule for role in held for rule in role.deny)
         self._methods: Bounded[str, Decision] = Bounded(1024)

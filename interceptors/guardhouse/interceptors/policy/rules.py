@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from guardhouse.interceptors.call import Principal
-from guardhouse.interceptors.documents.units import Rate
 
 from .patterns import Pattern
 
@@ -36,9 +35,7 @@ class Role:
     name: str
     allow: tuple[Rule, ...] = ()
     deny: tuple[Rule, ...] = ()
-    rate: Rate | None = None
     continue_traces: bool = False
-    concurrency: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

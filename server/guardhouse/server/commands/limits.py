@@ -17,7 +17,7 @@ from guardhouse.server.commands.options import json_option, set_option
 from guardhouse.server.commands.output import emit, note
 
 if TYPE_CHECKING:
-    from guardhouse.interceptors.budget.stores import Entry, Store
+    from guardhouse.interceptors.limits.stores import Entry, Store
     from guardhouse.server.config import Config
 
 OPERATORS: Final = "operators"  # the folder beside the ledger's files: the server holds those
@@ -94,7 +94,7 @@ def _settings(config: Path, overrides: tuple[str, ...]) -> Config:
 @contextmanager
 def _opened(settings: Config) -> Iterator[Store]:
     """The store, if it outlasts a server. A file that no server has made yet is not made."""
-    from guardhouse.interceptors.budget.stores import StoreError
+    from guardhouse.interceptors.limits.stores import StoreError
     from guardhouse.server.opened import budget_store
 
     kind, _, path = settings.limits.store.partition(":")
@@ -128,7 +128,7 @@ def _write_down(settings: Config, account: str) -> None:
 
 def _facts(entry: Entry) -> dict[str, Any]:
     """What is shown of an account, in the unit that is in its name; its end as ISO 8601 in UTC."""
-    from guardhouse.interceptors.budget.units import SMALLEST
+    from guardhouse.interceptors.limits.budget.units import SMALLEST
 
     unit = entry.name.split()[1].partition("/")[0] if " " in entry.name else ""
     numbers = {"limit": entry.limit, "spent": entry.spent, "left": max(0, entry.limit - entry.spent)}

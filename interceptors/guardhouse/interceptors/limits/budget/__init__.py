@@ -1,0 +1,1 @@
+"""Budgets: so many units for a holder in an hour, a day or a month."""

@@ -1,0 +1,39 @@
+"""The guard of the budgets that a policy has, and what it pays from, opened and closed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+
+from guardhouse.interceptors.chain import LOG
+
+from .guard import Budgets
+from .purse import Purse
+from .units import Clamps
+from guardhouse.interceptors.limits.rules import Budget
+from guardhouse.interceptors.limits.stores import Store, StoreError
+from guardhouse.interceptors.limits.stores.memory import MemoryStore
+
+
+def opened(
+    budgets: Sequence[Budget], store: Store | None, clamps: Clamps, stack: ExitStack
+) -> Iterator[Budgets]:
+    """The guard of *budgets*, if there are any. What it has in hand goes back when *stack* closes.
+
+    Args:
+        budgets: All budgets of the policy.
+        store: Where it is kept what was spent, closed by *stack*; in memory if None.
+        clamps: The worst that one message can cost.
+        stack: Closed once every call is settled.
+    """
+    purse = Purse(MemoryStore(), waits=False) if store is None else Purse(store)
+    stack.callback(_close, purse)
+    if budgets:
+        yield Budgets(purse, [budget for budget in budgets if budget.roles is None], clamps)
+
+
+def _close(purse: Purse) -> None:
+    try:
+        purse.close()
+    except StoreError as error:
+        LOG.error("units of budgets could not be given back: %s", error)
