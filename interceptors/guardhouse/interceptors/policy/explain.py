@@ -112,7 +112,7 @@ def limits(held: Limits | Grant, left: Callable[[Budget], str] = lambda _: "") -
     """
     rates = [_named(rule, rate_words(rule.rate, rule.unit)) for rule in held.rates] or ["no rate limit"]
     slots = [_named(rule, f"{rule.most} at the same time") for rule in held.slots]
-    budgets = [_named(budget, format_amount(budget.amount)) + left(budget) for budget in held.budgets]
+    budgets = [_named(budget, format_amount(budget.amount) + left(budget)) for budget in held.budgets]
     return (*rates, *slots, *budgets)
 
 
