@@ -22,7 +22,7 @@ HAS_REDIS = pytest.mark.skipif(
     not SERVER, reason="no redis-server here; run: python tools/redis_server.py, or install valkey-server"
 )
 ONCE = Retry(NoBackoff(), 0)
-RIGHTS = "+evalsha +eval +hget +hmget +hset +pexpireat +time +scan +del"
+RIGHTS = "+evalsha +eval +hget +hmget +hgetall +hset +hdel +pexpireat +time +scan +del"
 PATIENCE = 10.0  # seconds in which a server has to come up
 
 
@@ -66,7 +66,7 @@ class RedisServer:
     def admit(self, rights: str) -> str:
         """Make a user with these rights to our keys, and no other; USER:PASSWORD, as for a URL."""
         self.ask("ACL", "DELUSER", "gate")
-        self.ask("ACL", "SETUSER", "gate", "on", ">pass:word", "~{guardhouse}:budget:*", *rights.split())
+        self.ask("ACL", "SETUSER", "gate", "on", ">pass:word", "~{guardhouse}:*", *rights.split())
         return "gate:pass%3Aword"
 
     def ask(self, *command: object) -> object:

@@ -1,9 +1,9 @@
 """How much a rate gives: the decision of a `draw`, without the keeping.
 
 The generic cell rate algorithm as a leaky bucket (ITU-T I.371, annex A, has both forms): kept is what is owed
-at some time, and not the time when nothing will be. A time of day in a double is exact to no more than 0.2 µs,
-and what is drawn at a million units a second would be lost in it; differences of two such times are exact. And
-a clock that is set back changes nothing of what is owed.
+at some time, and not the time when nothing will be. A time of day in a double is exact to no more than
+0.2 µs, and what is drawn at a million units a second would be lost in it; differences of two such times are
+exact. And a clock that is set back changes nothing of what is owed.
 """
 
 from __future__ import annotations

@@ -20,7 +20,9 @@ class MemoryRates:
 
     def __init__(self) -> None:
         self._debts: OrderedDict[str, Debt] = OrderedDict()
-        self._others: dict[tuple[float, float], Debt] = {}  # of all who found no room, by interval and tolerance
+        self._others: dict[
+            tuple[float, float], Debt
+        ] = {}  # of all who found no room, by interval and tolerance
 
     def draw(self, drip: Drip, now: float) -> Drawn:
         """What the rate gives."""
