@@ -38,9 +38,7 @@ def check_drips(drips: Sequence[Drip]) -> None:
     for name, interval, tolerance, least, most in drips:
         _check_name(name, "a rate")
         if not (0 < interval <= LATEST and 0 < tolerance <= LATEST and tolerance / interval <= MOST):
-            raise ValueError(
-                f"a rate has an interval and a tolerance above 0, and a burst up to {MOST} units"
-            )
+            raise ValueError(f"a rate has up to {MOST} units at once, and times above 0 s")
         if not 1 <= least <= most <= MOST:
             raise ValueError(f"cannot draw {least} to {most} units")
     if len({drip.name for drip in drips}) < len(drips):

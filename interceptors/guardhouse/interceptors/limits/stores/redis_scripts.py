@@ -1,8 +1,8 @@
 """What Redis does with accounts in one step, in its Lua.
 
 All keys lie in one hash slot, so that a cluster can do it too. A key is a hash {spent, limit, ends}. Redis 6
-and later, and Valkey, replicate what a script did and not the script, which may hence ask for the time. Numbers
-are doubles here: exact, as no limit is above 2**53 - 1.
+and later, and Valkey, replicate what a script did and not the script, which may hence ask for the time.
+Numbers are doubles here: exact, as no limit is above 2**53 - 1.
 """
 
 from __future__ import annotations
