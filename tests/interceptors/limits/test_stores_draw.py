@@ -52,7 +52,7 @@ def test_nothing_drawn(store: Store) -> None:
 
 
 def test_filled_up_in_time(store: Store) -> None:
-    """A rate of ten million a second is as good as always full: time, by any store's own clock, fills it up."""
+    """A rate of ten million a second is as good as always full: by any clock."""
     fast = drip(most=10, interval=1e-7)
     assert [draw(store, fast) for _ in range(20)] == [[10]] * 20
 
