@@ -24,18 +24,6 @@ def store(redis_server: RedisServer) -> RedisStore:
     return RedisStore(redis_server.url, timeout=5)
 
 
-def _since(server: RedisServer, seconds: float) -> None:
-    """Make it so long ago, by Redis's clock, that ann was heard of: there is no other way to pass time."""
-    micros = int(seconds * 1e6)
-    if server.ask("EXISTS", RATE):
-        server.ask("HINCRBY", RATE, "at", -micros)
-    fields = server.ask("HGETALL", SLOTS)
-    assert isinstance(fields, dict)
-    for process, said in fields.items():
-        slots, at, lasts = said.split()
-        server.ask("HSET", SLOTS, process, f"{slots} {int(at) - micros} {lasts}")
-
-
 def test_the_keys(store: RedisStore, redis_server: RedisServer) -> None:
     """One hash for each rate and one for each name of slots, under the tag that keeps all in one slot."""
     assert draw(store, drip(most=3)) == [3]
@@ -77,7 +65,7 @@ def test_no_key_for_nothing(store: RedisStore, redis_server: RedisServer) -> Non
     wait_for(lambda: redis_server.ask("KEYS", "*") == [])
     assert hold(store, "p", 1, seconds=5) == 1
     assert hold(store, "q", 1, seconds=50) == 1
-    _since(redis_server, 5)
+    redis_server.elapse(5)
     assert hold(store, "r", 1) == 1
     assert redis_server.ask("HKEYS", SLOTS) == ["q", "r"]
     assert [hold(store, "q", 0), hold(store, "r", 0)] == [0, 0]
@@ -95,16 +83,16 @@ def test_time_goes_by(store: RedisStore, redis_server: RedisServer) -> None:
     """Unit by unit a rate fills up, to the burst and no further; slots are over after their time."""
     rate = drip(most=10, burst=10, interval=1000.0)
     assert draw(store, rate) == [10]
-    _since(redis_server, 3999)
+    redis_server.elapse(3999)
     assert draw(store, rate._replace(least=4)) == [0]
-    _since(redis_server, 1)
+    redis_server.elapse(1)
     assert draw(store, rate._replace(least=4)) == [4]
-    _since(redis_server, 1e6)
+    redis_server.elapse(1e6)
     assert draw(store, rate) == [10]
     assert hold(store, "dead", 10, seconds=1000) == 10
-    _since(redis_server, 900)
+    redis_server.elapse(900)
     assert hold(store, "p", 1) == 0
-    _since(redis_server, 100)
+    redis_server.elapse(100)
     assert hold(store, "p", 1) == 1
 
 
@@ -113,13 +101,13 @@ def test_a_clock_set_back(store: RedisStore, redis_server: RedisServer) -> None:
     rate = drip(most=10, burst=10, interval=100.0)
     assert draw(store, rate) == [10]
     assert hold(store, "dead", 10, seconds=500) == 10
-    _since(redis_server, -HOUR)
+    redis_server.elapse(-HOUR)
     assert draw(store, rate) == [0]
     assert hold(store, "p", 1) == 0
-    _since(redis_server, 400)
+    redis_server.elapse(400)
     assert draw(store, rate) == [4]
     assert hold(store, "p", 1) == 0
-    _since(redis_server, 100)
+    redis_server.elapse(100)
     assert hold(store, "p", 1) == 1
 
 
