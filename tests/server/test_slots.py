@@ -147,7 +147,7 @@ async def test_an_executor_that_takes_nothing_keeps_no_slot() -> None:
         await beside(closed, lambda: None)
     Chain().settle(call, None)
 
-    assert slots._taken == {}
+    assert slots._kept._used == {}
 
 
 async def test_work_outside_of_a_call_is_nobody_s() -> None:
