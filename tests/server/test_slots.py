@@ -122,7 +122,8 @@ async def test_callers_do_not_share_slots_and_whoami_tells_what_is_left(tmp_path
 
     limit = {each.kind: each for each in answer.limits}["concurrency"]
     assert refused == (Code.RESOURCE_EXHAUSTED, "CONCURRENCY_LIMITED")
-    assert limit == guardhouse_pb2.Limit(scope="principal", kind="concurrency", limit=2, remaining=2)
+    said = {"scope": "principal", "kind": "concurrency", "limit": 2, "remaining": 2}
+    assert limit == guardhouse_pb2.Limit(**said, name="r", unit="calls")
     assert [each.kind for each in unlimited.limits] == ["rate"]
     assert [each.remaining for each in alone.limits if each.kind == "concurrency"] == [2]
 
