@@ -94,6 +94,8 @@ def test_time_goes_by(store: RedisStore, redis_server: RedisServer) -> None:
     assert hold(store, "p", 1) == 0
     redis_server.elapse(100)
     assert hold(store, "p", 1) == 1
+    redis_server.elapse(1000)
+    assert [hold(store, "p", 10), hold(store, "q", 1)] == [10, 0]
 
 
 def test_a_clock_set_back(store: RedisStore, redis_server: RedisServer) -> None:
