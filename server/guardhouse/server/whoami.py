@@ -9,7 +9,7 @@ from typing import Any
 from guardhouse.interceptors import Concurrency, RateLimit, current_call
 from guardhouse.interceptors.limits.budget import Budget, Budgets
 from guardhouse.interceptors.limits.stores import Account
-from guardhouse.interceptors.limits.budget.units import SMALLEST
+from guardhouse.interceptors.limits.budget.units import smallest
 from guardhouse.protos import guardhouse_pb2, guardhouse_pb2_grpc
 
 
@@ -56,7 +56,7 @@ class Guardhouse(guardhouse_pb2_grpc.GuardhouseServicer):
 def _budget(budget: Budget, account: Account, left: int | None, now: float) -> guardhouse_pb2.Limit:
     """What the caller is told of *budget*, of whose *account* so much is *left*; None where nobody knows."""
     amount = budget.amount
-    scale = SMALLEST.get(amount.unit, 1)
+    scale = smallest(amount.unit)
     return guardhouse_pb2.Limit(
         scope=", ".join(budget.per) or "all callers",
         kind="budget",

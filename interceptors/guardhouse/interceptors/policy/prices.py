@@ -25,8 +25,8 @@ def prices_of(top: Section) -> Prices | None:
     found = [(_pattern(body, name), _tariff(body)) for name, body in models.named_sections().items()]
     if written and models.sound and not found:
         section.note(f"is empty; write {EXAMPLE}", "models")
-    for node in _amounts(top.node):
-        if problem := _misfit(node, currency if written else None):
+    for node in _amounts(top.node) if currency or not written else ():
+        if problem := _misfit(node, currency):
             top.reader.problems.append(node.problem(problem))
     if not (written and section.sound and models.sound and all(name and body for name, body in found)):
         return None
@@ -83,14 +83,14 @@ def _amounts(top: Node) -> Iterator[Node]:
             yield from found.items if found.kind == "a list" else [found]
 
 
-def _misfit(node: Node, currency: str | None) -> str:
-    """Why the budget at *node* cannot be counted in *currency*, or None without prices; "" if it can."""
+def _misfit(node: Node, currency: str) -> str:
+    """Why the budget at *node* cannot be counted in *currency*, "" without prices; "" where it can."""
     try:
         unit = amount(node.text).unit
     except ValueError:  # told by whoever reads it
         return ""
     if unit in UNITS or unit == currency:
         return ""
-    if currency is None:
+    if not currency:
         return f"counts {unit}, and there are no prices; write prices: {{currency: {unit}, {EXAMPLE}}}"
     return f"counts {unit}, and the prices are in {currency}; write one currency for both"
