@@ -9,13 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guardhouse.interceptors import Chain, Refusal
-from guardhouse.interceptors.limits.budget import Budget, Budgets, Charge, Clamps, amount, costs
+from guardhouse.interceptors.call import Call, Principal
+from guardhouse.interceptors.limits.budget.charges import Charge, Line, costs
+from guardhouse.interceptors.limits.budget.guard import Budgets
+from guardhouse.interceptors.limits.budget.prices import PART
 from guardhouse.interceptors.limits.budget.purse import Purse
+from guardhouse.interceptors.limits.budget.units import Clamps, amount
+from guardhouse.interceptors.limits.rules import Budget
 from guardhouse.interceptors.limits.stores import Account, Short, StoreError, Want, memory
 from guardhouse.interceptors.limits.stores.memory import MemoryStore
-from guardhouse.interceptors.call import Call, Principal
 from guardhouse.interceptors.methods import MODEL_INFER, MODEL_METADATA, MODEL_STREAM_INFER, WHO_AM_I
-from guardhouse.interceptors.policy import Grant
+from guardhouse.interceptors.policy import Grant, Limits
 from guardhouse.interceptors.policy.rules import Role
 from guardhouse.interceptors.verbs import Pending
 from guardhouse.protos import inference_pb2
@@ -25,12 +29,12 @@ CLAMPS = Clamps(response=1000, seconds=60.0)
 
 
 def budget(text: str, *per: str, name: str = "b", **more: bool) -> Budget:
-    return Budget(name, amount(text), per, **more)
+    return Budget(name, per, amount=amount(text), **more)
 
 
 def call(*budgets: Budget, wall: float = NOON, method: str = MODEL_INFER, **facts: object) -> Call:
     who = Principal(name=str(facts.pop("who", "me")))
-    grant = Grant([Role("r")], budgets)
+    grant = Grant([Role("r")], Limits(budgets=budgets))
     return Call(method, (), True, 0, 0, principal=who, grant=grant, wall=wall, **facts)
 
 
@@ -418,7 +422,12 @@ def test_every_byte_is_paid_for_once(held: list[tuple[int, str, int, int]], size
     budgets = {unit: budget(f"10 {unit}/day") for _, unit, _, _ in held}
     marks = iter(sorted(min(before, size) for *_, before in held))
     charges = [
-        Charge(budgets[unit], Account(f"{unit}{place}", "w", 10, 0.0), units, next(marks))
+        Charge(
+            budgets[unit],
+            Account(f"{unit}{place}", "w", 10, 0.0),
+            units,
+            (Line(unit, PART, units, next(marks)),),
+        )
         for place, unit, units, _ in held
     ]
     ended = Call("/x/Y", (), True, 0, 0, request_bytes=size, model_ns=model_ns, responses=1)
@@ -428,7 +437,7 @@ def test_every_byte_is_paid_for_once(held: list[tuple[int, str, int, int]], size
     paid = [
         cost for charge, cost in zip(charges, found, strict=True) if charge.budget is budgets.get("bytes")
     ]
-    first = next((charge.bytes for charge in charges if charge.budget is budgets.get("bytes")), size)
+    first = next((charge.lines[0].before for charge in charges if charge.budget is budgets.get("bytes")), size)
     assert sum(paid) == size - first
     for charge, cost in zip(charges, found, strict=True):
         unit = charge.budget.amount.unit

@@ -6,17 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from guardhouse.interceptors.call import Call
 from guardhouse.interceptors.limits.budget.units import (
     UNITS,
     Amount,
     Clamps,
     amount,
     format_amount,
-    real,
     worst,
 )
 from guardhouse.interceptors.limits.budget.windows import PERIODS
-from guardhouse.interceptors.call import Call
 from guardhouse.interceptors.methods import MODEL_INFER
 from guardhouse.protos import inference_pb2
 
@@ -122,9 +121,3 @@ def test_bytes_are_those_of_the_message_and_of_the_largest_answer() -> None:
     """An answer's size is known only afterwards."""
     assert worst("bytes", call(raw=b"abc"), query(), CLAMPS) == 1003
 
-
-def test_what_it_really_cost() -> None:
-    """Both ways of the wire, and the model's time, rounded up; of the rest, what was reserved."""
-    done = call(request_bytes=10, response_bytes=30, model_ns=2_000_001)
-
-    assert [real(unit, done) for unit in UNITS] == [None, None, None, 40, 3]
