@@ -28,12 +28,11 @@ def prices_of(top: Section) -> Prices | None:
     for node in _amounts(top.node) if currency or not written else ():
         if problem := _misfit(node, currency):
             top.reader.problems.append(node.problem(problem))
-    if not (written and section.sound and models.sound and all(name and body for name, body in found)):
-        return None
-    return _prices(currency, [(name, body) for name, body in found if name])
+    return _prices(currency, [(name, body) for name, body in found if name and body]) if written else None
 
 
 def _prices(currency: str, found: list[tuple[Pattern, Tariff]]) -> Prices:
+    """The list of what could be read; where that is not all, nobody gets to see it."""
     exact = {name.text: body for name, body in found if name.wild is None}
     wild = [(name.matches, body) for name, body in found if name.wild is not None]
     nameless = next((body for name, body in found if name.text == "*"), None)
@@ -48,13 +47,13 @@ def _pattern(body: Section, name: str) -> Pattern | None:
         return None
 
 
-def _tariff(body: Section) -> Tariff:
+def _tariff(body: Section) -> Tariff | None:
     found = {unit: body.required(unit, _price, "") for unit in PRICED if body.find(unit) is not None}
     if body.sound and not found:
         body.note(f"has no price; write one of a unit, like calls: 0.001 (units: {', '.join(PRICED)})")
     if "tokens" in found and any(each in found for each in TOKENS):
         body.note(f"would price tokens twice; write tokens alone, or {' and '.join(TOKENS)}", "tokens")
-    return tariff(found) if body.sound else ()
+    return tariff(found) if body.sound and found else None
 
 
 def _currency(node: Node) -> str:

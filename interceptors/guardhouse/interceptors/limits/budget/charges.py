@@ -15,11 +15,9 @@ from guardhouse.interceptors.call import Call
 from guardhouse.interceptors.limits.rules import Budget
 from guardhouse.interceptors.limits.stores import Account
 
-from .prices import PART, TOKENS, Tariff
-from .units import MOST, Clamps, worst
+from .prices import LATE, METERED, PART, TOKENS, Tariff
+from .units import MOST, Clamps, message_cost, worst
 
-LATE: Final = frozenset({"seconds", *TOKENS})  # known when nobody works for the call any more
-METERED: Final = frozenset({"bytes", *TOKENS})  # counted while the call runs
 CUT_OFF: Final = frozenset({StatusCode.CANCELLED, StatusCode.DEADLINE_EXCEEDED})
 
 
@@ -40,12 +38,12 @@ class Line(NamedTuple):
 
 
 class Charge(NamedTuple):
-    """*units* of *budget*, to be taken from *account*, for *lines*."""
+    """*units* of *budget*, to be taken from *account*; *lines*: what for, where that is not known yet."""
 
     budget: Budget
     account: Account
     units: int
-    lines: tuple[Line, ...]
+    lines: tuple[Line, ...] = ()
 
     @property
     def late(self) -> bool:
@@ -58,10 +56,21 @@ def charge(budget: Budget, account: Account, lines: tuple[Line, ...]) -> Charge:
     return Charge(budget, account, _rounded(line.parts * line.most for line in lines), lines)
 
 
+def fixed(budget: Budget, account: Account, tariff: Tariff, call: Call, request: Any) -> Charge:
+    """The charge for what *request* alone has: nothing will change it."""
+    if tariff.single:
+        return Charge(budget, account, message_cost(tariff.single, call, request))
+    parts = (each * message_cost(unit, call, request) for unit, each in tariff.parts)
+    return Charge(budget, account, _rounded(parts))
+
+
 def lines(tariff: Tariff, call: Call, request: Any, clamps: Clamps) -> tuple[Line, ...]:
     """What *request*, a message that was just read, and its answer can come to at most."""
     return tuple(
-        [Line(unit, parts, worst(unit, call, request, clamps), _before(unit, call)) for unit, parts in tariff]
+        [
+            Line(unit, parts, worst(unit, call, request, clamps), _before(unit, call))
+            for unit, parts in tariff.parts
+        ]
     )
 
 
@@ -92,10 +101,10 @@ def further(
     """
     more = [
         Line(unit, parts, clamps.response, counter(unit, call))
-        for unit, parts in tariff
+        for unit, parts in tariff.parts
         if unit == "bytes" and call.responses >= call.requests
     ]
-    tokens = [_tokens(held, budget, unit, call) for unit, _ in tariff if unit in TOKENS]
+    tokens = [_tokens(held, budget, unit, call) for unit, _ in tariff.parts if unit in TOKENS]
     if any(line.most for line in tokens):  # then all of them: the newest is found at once
         more += tokens
     return tuple(more)
@@ -135,6 +144,9 @@ def costs(held: Sequence[Charge], call: Call, beyond_ns: int = 0) -> list[int]:
         return [0] * len(held)
     found, until = [], dict[tuple[Budget, str], int]()
     for each in reversed(held):
+        if not each.lines:
+            found.append(each.units)
+            continue
         spent = []
         for line in each.lines:
             key = each.budget, line.unit

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -22,8 +22,8 @@ from guardhouse.interceptors.verbs import Later
 from guardhouse.interceptors.work import work_of
 
 from .accounts import Accounts
-from .charges import Charge, charge, costs, further, lines, without_time
-from .prices import TOKENS, Prices, Tariff, tariff_of
+from .charges import Charge, charge, costs, fixed, further, lines, without_time
+from .prices import PLAIN, Prices, Tariff
 from .purse import Purse
 from .units import Clamps, check_max_tokens, count_words
 
@@ -62,17 +62,23 @@ class Budgets(Guard):
         if not budgets or call.method in self._free:
             return
         charges, held = [], self._held.get(call, ())
-        for budget, tariff in self._tariffs(budgets, call):
-            if any(unit in TOKENS for unit, _ in tariff) and not budget.shadow:
-                check_max_tokens(call, request, self._clamps.tokens)
+        for budget in budgets:
+            tariff = PLAIN.get(budget.amount.unit) or self._tariff(budget, call)
+            if tariff is None:
+                continue
             account = self._accounts.of(budget, call)
+            if tariff.fixed:
+                charges.append(fixed(budget, account, tariff, call, request))
+                continue
+            if tariff.tokens and not budget.shadow:
+                check_max_tokens(call, request, self._clamps.tokens)
             found = lines(tariff, call, request, self._clamps)
-            if any(unit == "seconds" for unit, _ in tariff):
+            if tariff.timed and held:
                 found = without_time(found, held, account)
             if found:
                 charges.append(charge(budget, account, found))
-        if any(each.late for each in charges):
-            work_of(call)  # it may outlast the call
+            if tariff.timed or tariff.tokens:
+                work_of(call)  # it may outlast the call
         self._reserve(call, charges)
 
     def again(self, call: Call, incoming: bool) -> None:
@@ -82,25 +88,25 @@ class Budgets(Guard):
         if call.responses < call.requests and call.usage is None:
             return
         charges, held = [], self._held.get(call, ())
-        for budget, tariff in self._tariffs(self._counting(call), call):
-            if budget.shadow and budget.name in call.shadow.split():
-                continue  # it would have ended the call
+        for budget in self._counting(call):
+            tariff = PLAIN.get(budget.amount.unit) or self._tariff(budget, call)
+            if tariff is None or tariff.fixed or (budget.shadow and budget.name in call.shadow.split()):
+                continue  # in shadow, it would have ended the call
             if more := further(held, budget, tariff, call, self._clamps):
                 charges.append(charge(budget, self._accounts.of(budget, call), more))
         if charges:
             self._reserve(call, charges)
 
-    def _tariffs(self, budgets: Iterable[Budget], call: Call) -> Iterator[tuple[Budget, Tariff]]:
-        """What each of *budgets* counts. A model without a price is refused: nobody knows what it costs."""
-        for budget in budgets:
-            found = tariff_of(budget.amount, self._prices, call.model)
-            if found is not None:
-                yield budget, found
-            elif budget.shadow:
-                _note_shadow(call, budget)
-            else:
-                note = f"{budget.name} counts {budget.amount.unit}, and there is no price for `{call.model}`"
-                raise Refusal("MODEL_UNPRICED", note, limit=budget.name)
+    def _tariff(self, budget: Budget, call: Call) -> Tariff | None:
+        """What *budget*, of money, counts. A model without a price is refused: nobody knows what it costs."""
+        prices, currency = self._prices, budget.amount.unit
+        found = prices.of(call.model) if prices is not None and prices.currency == currency else None
+        if found is None and not budget.shadow:
+            note = f"{budget.name} counts {currency}, and there is no price for `{call.model}`"
+            raise Refusal("MODEL_UNPRICED", note, limit=budget.name)
+        if found is None:
+            _note_shadow(call, budget)
+        return found
 
     def settle(self, call: Call) -> None:
         """Give back what was not needed."""
@@ -108,8 +114,7 @@ class Budgets(Guard):
             held = self._held.pop(call, None)
         if held is None:
             return
-        late = [each for each in held if each.late]
-        if late and call.model_ns:
+        if call.model_ns and (late := [each for each in held if each.lines and each.late]):
             work_of(call).when_over(partial(self._settle_late, call, late))
             held = [each for each in held if not each.late]
         self._pay(held, costs(held, call))

@@ -8,16 +8,35 @@ from typing import Final
 
 from guardhouse.interceptors.bounded import Bounded
 
-from .units import SMALLEST, UNITS, Amount
+from .units import SMALLEST, UNITS
 
 PART: Final = 1000  # parts in the smallest unit of a budget: prices of seconds are prices of milliseconds too
-# Pairs of a unit and how many parts one of its smallest costs. Tokens are told apart by direction.
-Tariff = tuple[tuple[str, int], ...]
 TOKENS: Final = ("input_tokens", "output_tokens")
 PRICED: Final = (*UNITS, *TOKENS)
-PLAIN: Final[Mapping[str, Tariff]] = MappingProxyType(
-    {unit: tuple((each, PART) for each in (TOKENS if unit == "tokens" else (unit,))) for unit in UNITS}
-)
+LATE: Final = frozenset({"seconds", *TOKENS})  # known when nobody works for the call any more
+METERED: Final = frozenset({"bytes", *TOKENS})  # counted while the call runs
+
+
+class Tariff:
+    """What a budget counts of a message.
+
+    Attributes:
+        parts: Pairs of a unit and how many parts one of its smallest costs; tokens by direction.
+        single: The one unit that it counts as it is, of those that the message alone has; else "".
+        fixed: Whether all is known from the message alone.
+        tokens: Whether it counts tokens.
+        timed: Whether it counts seconds.
+    """
+
+    __slots__ = ("fixed", "parts", "single", "timed", "tokens")
+
+    def __init__(self, parts: tuple[tuple[str, int], ...]) -> None:
+        units = {unit for unit, _ in parts}
+        self.parts = parts
+        self.fixed = not units & (LATE | METERED)
+        self.single = parts[0][0] if self.fixed and [each for _, each in parts] == [PART] else ""
+        self.tokens = bool(units & {*TOKENS})
+        self.timed = "seconds" in units
 
 
 def tariff(prices: Mapping[str, int]) -> Tariff:
@@ -26,10 +45,22 @@ def tariff(prices: Mapping[str, int]) -> Tariff:
     Args:
         prices: By unit of `PRICED`; "tokens" stands for both directions.
     """
-    told = [
-        (each, price) for unit, price in prices.items() for each in (TOKENS if unit == "tokens" else (unit,))
-    ]
-    return tuple((unit, price * PART // SMALLEST.get(unit, 1)) for unit, price in told)
+    return Tariff(
+        tuple(
+            (each, price * PART // SMALLEST.get(unit, 1))
+            for unit, price in prices.items()
+            for each in _counted(unit)
+        )
+    )
+
+
+def _counted(unit: str) -> tuple[str, ...]:
+    return TOKENS if unit == "tokens" else (unit,)
+
+
+PLAIN: Final[Mapping[str, Tariff]] = MappingProxyType(
+    {unit: Tariff(tuple((each, PART) for each in _counted(unit))) for unit in UNITS}
+)
 
 
 class Prices:
@@ -65,11 +96,3 @@ class Prices:
                 self._known.put(model, found)
                 return found
         return None
-
-
-def tariff_of(amount: Amount, prices: Prices | None, model: str) -> Tariff | None:
-    """What a budget of *amount* counts of a message for *model*; None where that has no price."""
-    plain = PLAIN.get(amount.unit)
-    if plain is not None:
-        return plain
-    return prices.of(model) if prices is not None and prices.currency == amount.unit else None
