@@ -437,7 +437,9 @@ def test_every_byte_is_paid_for_once(held: list[tuple[int, str, int, int]], size
     paid = [
         cost for charge, cost in zip(charges, found, strict=True) if charge.budget is budgets.get("bytes")
     ]
-    first = next((charge.lines[0].before for charge in charges if charge.budget is budgets.get("bytes")), size)
+    first = next(
+        (charge.lines[0].before for charge in charges if charge.budget is budgets.get("bytes")), size
+    )
     assert sum(paid) == size - first
     for charge, cost in zip(charges, found, strict=True):
         unit = charge.budget.amount.unit

@@ -120,4 +120,3 @@ def test_the_worst_of_time_is_the_servers_deadline(facts: dict[str, float], mill
 def test_bytes_are_those_of_the_message_and_of_the_largest_answer() -> None:
     """An answer's size is known only afterwards."""
     assert worst("bytes", call(raw=b"abc"), query(), CLAMPS) == 1003
-

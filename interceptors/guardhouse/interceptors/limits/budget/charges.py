@@ -48,7 +48,7 @@ class Charge(NamedTuple):
     @property
     def late(self) -> bool:
         """Whether what it really is may be known only after the end of the call."""
-        return any(line.unit in LATE for line in self.lines)
+        return any(line.parts and line.unit in LATE for line in self.lines)
 
 
 def charge(budget: Budget, account: Account, lines: tuple[Line, ...]) -> Charge:
@@ -72,6 +72,14 @@ def lines(tariff: Tariff, call: Call, request: Any, clamps: Clamps) -> tuple[Lin
             for unit, parts in tariff.parts
         ]
     )
+
+
+def ends(tariff: Tariff, call: Call) -> tuple[Line, ...]:
+    """Lines that cost nothing, with which what earlier messages of a stream are charged for ends: what comes
+    now is another model's, at *tariff*, which does not count it.
+    """
+    counted = {unit for unit, _ in tariff.parts}
+    return tuple(Line(unit, 0, 0, _before(unit, call)) for unit in METERED if unit not in counted)
 
 
 def without_time(found: Iterable[Line], held: Iterable[Charge], account: Account) -> tuple[Line, ...]:

@@ -22,7 +22,7 @@ from guardhouse.interceptors.verbs import Later
 from guardhouse.interceptors.work import work_of
 
 from .accounts import Accounts
-from .charges import Charge, charge, costs, fixed, further, lines, without_time
+from .charges import Charge, charge, costs, ends, fixed, further, lines, without_time
 from .prices import PLAIN, Prices, Tariff
 from .purse import Purse
 from .units import Clamps, check_max_tokens, count_words
@@ -67,7 +67,8 @@ class Budgets(Guard):
             if tariff is None:
                 continue
             account = self._accounts.of(budget, call)
-            if tariff.fixed:
+            several = held and budget.amount.unit not in PLAIN  # models may be priced by other units
+            if tariff.fixed and not several:
                 charges.append(fixed(budget, account, tariff, call, request))
                 continue
             if tariff.tokens and not budget.shadow:
@@ -75,6 +76,8 @@ class Budgets(Guard):
             found = lines(tariff, call, request, self._clamps)
             if tariff.timed and held:
                 found = without_time(found, held, account)
+            if several:
+                found += ends(tariff, call)
             if found:
                 charges.append(charge(budget, account, found))
             if tariff.timed or tariff.tokens:
@@ -114,9 +117,10 @@ class Budgets(Guard):
             held = self._held.pop(call, None)
         if held is None:
             return
-        if call.model_ns and (late := [each for each in held if each.lines and each.late]):
+        if call.model_ns and (wait := {each.budget for each in held if each.lines and each.late}):
+            late = [each for each in held if each.budget in wait]
             work_of(call).when_over(partial(self._settle_late, call, late))
-            held = [each for each in held if not each.late]
+            held = [each for each in held if each.budget not in wait]
         self._pay(held, costs(held, call))
 
     def _settle_late(self, call: Call, held: list[Charge]) -> None:
