@@ -7,20 +7,20 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from .limits import stores
-from .limits.budget.opening import opened
-from .limits.budget.units import Clamps
 from .capture import Capture, Capturing, Store
 from .chain import Chain, Guard, Stage
-from .limits.concurrency import Concurrency
 from .deadline import Deadline
 from .identity import Identity
 from .ledger import Ledger
+from .limits import stores
+from .limits.budget.opening import opened
+from .limits.budget.units import Clamps
+from .limits.concurrency import Concurrency
+from .limits.rate import MessageRate, RateLimit, Rates
 from .metrics import Metrics, state
 from .passports import Passports
 from .policy import Policy
 from .policy.authorization import MethodAuthorization, ModelAuthorization
-from .limits.rate import MessageRate, RateLimit, Rates
 from .record import Record, Sink
 from .record.collector import Collector
 from .record.export import Exporter
@@ -139,9 +139,7 @@ def guard(
             ModelAuthorization(exists),
             *_late(rules, rates),
             Concurrency(rules.general.slots),
-            *opened(
-                rules.limits.budgets, store, Clamps(largest, deadline, max_tokens), stack, rules.prices
-            ),
+            *opened(rules.limits.budgets, store, Clamps(largest, deadline, max_tokens), stack, rules.prices),
             ReportedTokens(),
             *_capture(capture, stack),
         )

@@ -11,7 +11,9 @@ from typing import Final, NamedTuple
 from .gcra import Limit, decide, left
 
 MOST_KEYS: Final = 1_000_000  # about 200 MB of distinct holders active at once
-LOOKS: Final = 8  # old keys a new one looks at to find room: what a call costs does not grow with their number
+LOOKS: Final = (
+    8  # old keys a new one looks at to find room: what a call costs does not grow with their number
+)
 # The holder and the rate: a new rate under an old name begins with a bucket of its own.
 Key = tuple[str, Limit]
 

@@ -13,9 +13,8 @@ from guardhouse.interceptors.methods import FREE
 from guardhouse.interceptors.refusal import Refusal
 from guardhouse.interceptors.work import work_of
 
-from .rate import note_shadow
 from .rules import SlotRule
-from .scopes import Holders
+from .scopes import Holders, note_shadow
 
 RETRY_AFTER: Final = 0.1  # seconds; nobody knows when a call will end
 

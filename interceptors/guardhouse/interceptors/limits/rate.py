@@ -15,7 +15,7 @@ from .buckets import Answer, Buckets, Draw
 from .budget.units import message_cost
 from .gcra import limit
 from .rules import RateRule
-from .scopes import Holders
+from .scopes import Holders, note_shadow
 
 
 class Rates:
@@ -43,7 +43,7 @@ class Rates:
         return () if call.method in FREE else self._general
 
     def charge(self, call: Call, rules: Sequence[RateRule], request: Any = None) -> None:
-        """Charge *call* to all *rules*, or refuse it and charge none. *request*: what units are counted in."""
+        """Charge *call* to all *rules*, or refuse it and charge none. *request*: what has units."""
         firm = [rule for rule in rules if not rule.shadow]
         if firm:
             answer = self._buckets.draw(self._draws(call, firm, request), call.now)
@@ -71,12 +71,6 @@ class Rates:
             )
             for rule in rules
         ]
-
-
-def note_shadow(call: Call, name: str) -> None:
-    """Note that a limit in shadow would have refused *call*."""
-    if name not in call.shadow.split():
-        call.shadow = f"{call.shadow} {name}".lstrip()
 
 
 def _refusal(rule: RateRule, answer: Answer) -> Refusal:

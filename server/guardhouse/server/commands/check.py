@@ -69,7 +69,8 @@ def examine(path: Path, settings: tuple[str, ...] = ()) -> Report:
         problems = [*error.problems, *(problem for problem in problems if problem.line)]
     if problems or policy is None:
         return Report(tuple(problems))
-    return Report((), (*policy.warnings, *unserved(policy, config), *unpriced(policy, config)), summary(policy, config))
+    warnings = (*policy.warnings, *unserved(policy, config), *unpriced(policy, config))
+    return Report((), warnings, summary(policy, config))
 
 
 def unserved(policy: "Policy", config: "Config") -> Iterator["Problem"]:

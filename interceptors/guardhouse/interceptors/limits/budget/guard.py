@@ -15,6 +15,7 @@ from typing import Any, Final
 from guardhouse.interceptors.call import Call
 from guardhouse.interceptors.chain import LOG, Guard, Stage
 from guardhouse.interceptors.limits.rules import Budget
+from guardhouse.interceptors.limits.scopes import note_shadow, told
 from guardhouse.interceptors.limits.stores import Account, Short, StoreError
 from guardhouse.interceptors.methods import FREE
 from guardhouse.interceptors.refusal import Refusal
@@ -108,7 +109,7 @@ class Budgets(Guard):
             note = f"{budget.name} counts {currency}, and there is no price for `{call.model}`"
             raise Refusal("MODEL_UNPRICED", note, limit=budget.name)
         if found is None:
-            _note_shadow(call, budget)
+            note_shadow(call, budget.name)
         return found
 
     def settle(self, call: Call) -> None:
@@ -140,8 +141,7 @@ class Budgets(Guard):
 
     def counting(self, call: Call) -> list[tuple[Budget, Account]]:
         """What *call* would be counted on that can be told without a message: not by model or method."""
-        told = [each for each in self._counting(call) if not {"model", "method"} & set(each.per)]
-        return [(each, self._accounts.of(each, call)) for each in told]
+        return [(each, self._accounts.of(each, call)) for each in told(self._counting(call))]
 
     def left(self, account: Account) -> int | None:
         """Units that *account* has; None where that cannot be told now. May block."""
@@ -211,12 +211,7 @@ class Budgets(Guard):
         if not isinstance(found, Short):
             self._hold(call, [shadow])
         else:
-            _note_shadow(call, shadow.budget)
-
-
-def _note_shadow(call: Call, budget: Budget) -> None:
-    if budget.name not in call.shadow.split():
-        call.shadow = f"{call.shadow} {budget.name}".lstrip()
+            note_shadow(call, shadow.budget.name)
 
 
 def _costs(charges: Iterable[Charge]) -> tuple[list[tuple[Account, int]], bool]:

@@ -83,8 +83,16 @@ def smallest(unit: str) -> int:
 
 
 def count_words(count: int, unit: str) -> str:
-    """*count* of the smallest of *unit*, in whole units: "12", "0.50" of money; seconds are cut down."""
-    return decimal(count) if smallest(unit) == NANO else str(count // smallest(unit))
+    """*count* of the smallest of *unit*, in whole units: "12", "12.5" of seconds, "0.50" of money."""
+    scale = smallest(unit)
+    if scale == 1:
+        return str(count)
+    return decimal(count) if scale == NANO else f"{count / scale:.15g}"
+
+
+def amount_words(amount: Amount) -> str:
+    """How much of a unit, without the window: "12.5 seconds"."""
+    return f"{count_words(amount.count, amount.unit)} {amount.unit}"
 
 
 def unit_rate(text: str) -> tuple[Rate, str]:
