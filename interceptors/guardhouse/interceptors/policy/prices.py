@@ -49,7 +49,7 @@ def _pattern(body: Section, name: str) -> Pattern | None:
 
 def _tariff(body: Section) -> Tariff | None:
     found = {unit: body.required(unit, _price, "") for unit in PRICED if body.find(unit) is not None}
-    if body.sound and not found:
+    if body.sound and not body.node.fields:
         body.note(f"has no price; write one of a unit, like calls: 0.001 (units: {', '.join(PRICED)})")
     if "tokens" in found and any(each in found for each in TOKENS):
         body.note(f"would price tokens twice; write tokens alone, or {' and '.join(TOKENS)}", "tokens")
