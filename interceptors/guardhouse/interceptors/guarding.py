@@ -16,7 +16,9 @@ from .limits import stores
 from .limits.budget.opening import opened
 from .limits.budget.units import Clamps
 from .limits.concurrency import Concurrency
+from .limits.leases import Leases
 from .limits.rate import MessageRate, RateLimit, Rates
+from .limits.shared_slots import SharedSlots
 from .metrics import Metrics, state
 from .passports import Passports
 from .policy import Policy
@@ -123,10 +125,13 @@ def guard(
     if not (tokens or certificates):
         raise ValueError("neither tokens nor certificates are required: anybody could call; require one")
     rules = policy if isinstance(policy, Policy) else Policy.load(policy)
-    rates = Rates(rules.general.rates)
     with ExitStack() as stack:  # what is opened last is closed first
+        record = _record(ledger, spans, service, metrics, stack)
+        clamps = Clamps(largest, deadline, max_tokens)
+        budgets = tuple(opened(rules.limits.budgets, store, clamps, stack, rules.prices))
+        rates, slots = _rates(rules, store, stack), _slots(rules, store, stack)
         guards: tuple[Guard, ...] = (
-            _record(ledger, spans, service, metrics, stack),
+            record,
             Deadline(deadline),
             *_credentials(
                 Identity(required=certificates),
@@ -138,8 +143,8 @@ def guard(
             Validation(),
             ModelAuthorization(exists),
             *_late(rules, rates),
-            Concurrency(rules.general.slots),
-            *opened(rules.limits.budgets, store, Clamps(largest, deadline, max_tokens), stack, rules.prices),
+            slots,
+            *budgets,
             ReportedTokens(),
             *_capture(capture, stack),
         )
@@ -150,6 +155,24 @@ def guard(
         if metrics is not None:
             metrics.watch(lambda: state.calls(len(chain.under_way), rates.keys))
         yield chain
+
+
+def _rates(policy: Policy, store: stores.Store | None, stack: ExitStack) -> Rates:
+    """The rates of *policy*, kept in *store* if there is one."""
+    if store is None or not policy.limits.rates:
+        return Rates(policy.general.rates)
+    leases = Leases(store)
+    stack.callback(leases.close)
+    return Rates(policy.general.rates, leases)
+
+
+def _slots(policy: Policy, store: stores.Store | None, stack: ExitStack) -> Concurrency:
+    """The same for calls at the same time."""
+    if store is None or not policy.limits.slots:
+        return Concurrency(policy.general.slots)
+    shared = SharedSlots(store)
+    stack.callback(shared.close)
+    return Concurrency(policy.general.slots, shared)
 
 
 def _late(policy: Policy, rates: Rates) -> Iterator[MessageRate]:

@@ -54,6 +54,12 @@ def note_shadow(call: Call, name: str) -> None:
         call.shadow = f"{call.shadow} {name}".lstrip()
 
 
+def note_alone(call: Call, *names: str) -> None:
+    """Note that limits were decided about *call* by this process alone, as their store did not answer."""
+    known = call.degraded.split()
+    call.degraded = " ".join((*known, *(name for name in names if name not in known)))
+
+
 class Holders:
     """Names of whom a call counts for, remembered: "analyst rate principal=spiffe://acme/me"."""
 
