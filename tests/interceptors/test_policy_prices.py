@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from guardhouse.interceptors import Policy
@@ -148,3 +150,20 @@ def test_prices_without_a_budget_of_money_do_no_harm() -> None:
 
     assert read.prices is not None
     assert [each.amount.unit for each in read.limits.budgets] == ["calls", "tokens"]
+
+
+def test_the_documented_example_is_read() -> None:
+    """That of docs/policy.md, with the prices that its text promises."""
+    text = (Path(__file__).parents[2] / "docs/policy.md").read_text().partition("## Prices")[2]
+    read = Policy.parse(text.partition("```yaml\n")[2].partition("```")[0])
+    assert read.prices is not None
+    names = ("llm-large", "llm-small", "digits")
+    found = {name: read.prices.of(name) for name in names}
+    units = {name: [unit for unit, _ in each.parts] for name, each in found.items() if each}
+
+    assert units == {
+        "llm-large": ["input_tokens", "output_tokens"],
+        "llm-small": ["input_tokens", "output_tokens", "seconds"],
+        "digits": ["calls"],
+    }
+    assert [each.name for each in read.limits.budgets] == ["analyst", "invoices"]
