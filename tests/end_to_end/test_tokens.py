@@ -29,7 +29,6 @@ roles:
     allow:
       - {{methods: [ModelInfer], models: [blocking, waiting, silent]}}
       - {{methods: [guardhouse.v1.Guardhouse/WhoAmI]}}
-    limits: {{rate: 100000/s, burst: 100000}}
 bindings: [{{role: racer, claim: {{roles: racer}}}}]
 limits: {limits}
 """

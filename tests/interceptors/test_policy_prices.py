@@ -159,7 +159,7 @@ def test_the_documented_example_is_read() -> None:
     assert read.prices is not None
     names = ("llm-large", "llm-small", "digits")
     found = {name: read.prices.of(name) for name in names}
-    units = {name: [unit for unit, _ in each.parts] for name, each in found.items() if each}
+    units = {name: sorted(unit for unit, _ in each.parts) for name, each in found.items() if each}
 
     assert units == {
         "llm-large": ["input_tokens", "output_tokens"],
