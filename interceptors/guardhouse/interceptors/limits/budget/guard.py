@@ -23,7 +23,7 @@ from guardhouse.interceptors.work import work_of
 
 from .accounts import Accounts
 from .purse import Purse
-from .units import Clamps, real, worst
+from .units import KNOWN_BEFORE, Clamps, real, worst
 
 OUTLASTS: Final = 1_000_000  # nanoseconds after the end of a call from which its work has outlasted it
 
@@ -90,7 +90,7 @@ class Budgets(Guard):
         """Give back what was not needed."""
         with self._lock:
             held = self._held.pop(call, None)
-        if held is None:
+        if held is None or (_came(call) and _is_final(held)):
             return
         timed = [charge for charge in held if charge.budget.amount.unit == "seconds"]
         if timed and call.model_ns:
@@ -130,9 +130,7 @@ class Budgets(Guard):
 
     def _reserve(self, call: Call, charges: list[Charge]) -> None:
         """Reserve all *charges* from what is at hand; `Later` where the store must be asked."""
-        shadows = [charge for charge in charges if charge.budget.shadow]
-        if shadows:
-            charges = [charge for charge in charges if not charge.budget.shadow]
+        charges, shadows = _apart(charges)
         if charges:
             try:
                 found = self._purse.reserve(*_costs(charges))
@@ -140,7 +138,8 @@ class Budgets(Guard):
                 raise _unavailable(error) from None
             if found is False:
                 raise Later(partial(self._fetch, call, charges, shadows))
-            _demand(found, charges, call)
+            if found is not True:
+                _demand(found, charges, call)
             self._hold(call, charges)
         for place, shadow in enumerate(shadows):
             try:
@@ -199,7 +198,7 @@ def costs(held: Sequence[Charge], call: Call, beyond_ns: int = 0) -> list[int]:
         call: What they are for.
         beyond_ns: How long its work went on after its end.
     """
-    if not (call.model_ns or call.queue_ns or call.responses):  # it never came to the model
+    if not _came(call):
         return [0] * len(held)
     found, until = [], dict[Budget, int]()
     for budget, _, units, before in reversed(held):
@@ -213,10 +212,33 @@ def costs(held: Sequence[Charge], call: Call, beyond_ns: int = 0) -> list[int]:
 
 def _costs(charges: Iterable[Charge]) -> tuple[list[tuple[Account, int]], bool]:
     wanted, exact = [], False
-    for charge in charges:
-        wanted.append((charge.account, charge.units))
-        exact = exact or charge.budget.exact
+    for budget, account, units, _ in charges:
+        wanted.append((account, units))
+        if budget.exact:
+            exact = True
     return wanted, exact
+
+
+def _apart(charges: list[Charge]) -> tuple[list[Charge], list[Charge]]:
+    """Those that refuse, and those in shadow: nearly always, there is none of these."""
+    for charge in charges:
+        if charge.budget.shadow:
+            firm = [each for each in charges if not each.budget.shadow]
+            return firm, [each for each in charges if each.budget.shadow]
+    return charges, []
+
+
+def _came(call: Call) -> bool:
+    """Whether *call*, which is settled, has come to the model."""
+    return bool(call.model_ns or call.queue_ns or call.responses)
+
+
+def _is_final(held: Iterable[Charge]) -> bool:
+    """Whether what was reserved is the real cost, once the model was asked: nearly always, so this is quick."""
+    for charge in held:
+        if charge.budget.amount.unit not in KNOWN_BEFORE:
+            return False
+    return True
 
 
 def _unavailable(error: StoreError) -> Refusal:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from math import ceil
+from math import ceil, prod
 from typing import Any, Final, NamedTuple
 
 from guardhouse.interceptors.call import Call
@@ -14,6 +14,7 @@ from guardhouse.interceptors.methods import MODEL_INFER, MODEL_STREAM_INFER
 from .windows import PERIODS
 
 UNITS: Final = ("calls", "rows", "elements", "bytes", "seconds")
+KNOWN_BEFORE: Final = ("calls", "rows", "elements")  # the model runs; of others, only the most is
 SMALLEST: Final = {"seconds": 1000}  # of a unit, where it is not the unit itself: milliseconds
 INFERENCE: Final = (MODEL_INFER, MODEL_STREAM_INFER)
 MOST: Final = 2**53 - 1  # every store counts so far exactly
@@ -100,7 +101,7 @@ def message_cost(unit: str, call: Call, request: Any) -> int:
         return max(1, len(call.raw))
     if unit == "calls" or call.method not in INFERENCE:  # somebody else's message: nothing was validated
         return 1
-    return _rows(request) if unit == "rows" else _elements(request)
+    return _elements(request) if unit == "elements" else _rows(request)
 
 
 class Clamps(NamedTuple):
@@ -118,7 +119,7 @@ class Clamps(NamedTuple):
 
 def worst(unit: str, call: Call, request: Any, clamps: Clamps) -> int:
     """The most that *request*, a message that was just read, and its answer can cost."""
-    if unit in ("calls", "rows", "elements"):
+    if unit in KNOWN_BEFORE:
         return message_cost(unit, call, request)
     if unit == "bytes":
         return len(call.raw) + clamps.response
@@ -134,13 +135,11 @@ def _rows(request: Any) -> int:
 
 def _elements(request: Any) -> int:
     """Elements of all inputs, however they are packed, at least 1."""
-    total = 0
-    for tensor in request.inputs:
-        count: int = 1
-        for length in tensor.shape:
-            count *= length
-        total += count
-    return max(1, total)
+    total, inputs = 0, request.inputs
+    for place in range(len(inputs)):  # protobuf's iterators cost more than all else here
+        shape = inputs[place].shape
+        total += shape[0] if len(shape) == 1 else prod(shape)
+    return total or 1
 
 
 def real(unit: str, call: Call, beyond_ns: int = 0) -> int | None:
