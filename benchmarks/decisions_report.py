@@ -1,4 +1,4 @@
-"""What is shown of the decisions of limits: a table, kept beside its figures and quoted in the documentation."""
+"""What is shown of the decisions of limits: a table, quoted in the documentation."""
 
 from __future__ import annotations
 

@@ -89,7 +89,9 @@ def main(where: str, callers: str, file: str, place: str) -> None:
             account = Account(told["name"], WINDOW, told["limit"], ENDS)
             counter.begin(account.limit)
             seeds = [f"{told['seed']}/{place}/{number}" for number in range(int(callers))]
-            list(pool.map(lambda seed: call(purse, account, counter, Random(seed)), seeds))
+            called = [pool.submit(call, purse, account, counter, Random(seed)) for seed in seeds]
+            for each in called:
+                each.result()
             say("done")
     purse.close()
 

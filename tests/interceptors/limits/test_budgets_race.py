@@ -113,13 +113,13 @@ def races(racers: Racers, rounds: int, kill_each: int | None) -> list[Round]:
     return found
 
 
-def lost(round: Round, processes: int) -> int:
+def lost(race: Round, processes: int) -> int:
     """The most that a killed process can have held: what each of its callers had reserved, as much again
     that they had just given back, and what was taken ahead.
     """
-    if round.killed is None:
+    if race.killed is None:
         return 0
-    return 2 * CALLERS // processes * spending.DEAREST + round.limit // AHEAD
+    return 2 * CALLERS // processes * spending.DEAREST + race.limit // AHEAD
 
 
 def judge(rounds: list[Round], where: str, processes: int) -> None:
