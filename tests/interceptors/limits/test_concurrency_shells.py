@@ -14,11 +14,12 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 
 from guardhouse.interceptors import Call, Chain, Concurrency, Guard, Principal, Refusal, Stage
-
+from guardhouse.interceptors.limits.rules import SlotRule
 from tests.interceptors.serving import COLOURS, PATIENCE, SHAPES, Serving, Watch, abort, finish, serving
 
 Code = grpc.StatusCode
 MOST = 2
+SLOTS = (SlotRule("r", most=MOST),)
 
 
 class Known(Guard):
@@ -29,7 +30,7 @@ class Known(Guard):
     def admit(self, call: Call) -> None:
         (name,) = call.values("name")
         call.principal = Principal(str(name))
-        call.grant = SimpleNamespace(concurrency=MOST)  # type: ignore[assignment] # no more of it is read
+        call.grant = SimpleNamespace(slots=SLOTS)  # type: ignore[assignment] # no more of it is read
 
 
 class Picky(Guard):
