@@ -20,7 +20,7 @@ from guardhouse.interceptors.policy.limits import Limits
 from guardhouse.interceptors.policy.rules import Role
 from guardhouse.protos import inference_pb2
 
-NOON = 4_105_166_400.0 - 43_200  # 2100-02-01T00:00Z less twelve hours: far ahead by any real clock
+NOON = 4_102_488_000.0  # 2100-01-01T12:00Z: far ahead by any real clock
 QUERY = inference_pb2.ModelInferRequest(model_name="m")
 ROLE = "r"
 WHO = Principal(name="me")
