@@ -98,7 +98,7 @@ class Served:
         return await self._whoami(request, metadata=self.bearer(key), timeout=PATIENCE)
 
     def taken(self) -> int:
-        return sum(self.slots._taken.values())
+        return sum(self.slots._kept._used.values())
 
     async def settled(self) -> bool:
         """Whether every call has its record, once all of them have come to an end."""

@@ -84,11 +84,11 @@ class Room:
             assert await asyncio.to_thread(self.inside.acquire, timeout=PATIENCE)
 
     def taken(self) -> int:
-        return sum(self.slots._taken.values())
+        return sum(self.slots._kept._used.values())
 
     async def emptied(self) -> bool:
         """Whether every slot is given back, once all that goes on has come to its end."""
-        return await until(lambda: not self.slots._taken)
+        return await until(lambda: not self.slots._kept._used)
 
 
 async def until(holds: Callable[[], bool]) -> bool:
