@@ -166,7 +166,7 @@ async def test_callers_who_leave_at_any_moment_and_a_server_that_is_killed(
     await first
     killed = gate.calls()
     gate.start("--set", f"limits.store={store}")
-    seen = await leave(gate, random, 4 * LIMIT // CALLERS)
+    seen = await leave(gate, random, 5 * LIMIT // 2 // CALLERS)
     print(f"{killed} came to the model before the kill, {gate.calls()} in all; then {seen}")
 
     assert killed < LIMIT
