@@ -51,7 +51,9 @@ def memory() -> int:
     """Resident bytes of this process, once what nobody uses any more has gone back to the system."""
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
-    return int(re.search(r"VmRSS:\s+(\d+)", Path("/proc/self/status").read_text())[1]) * 1024  # type: ignore[index]
+    found = re.search(r"VmRSS:\s+(\d+)", Path("/proc/self/status").read_text())
+    assert found
+    return int(found[1]) * 1024
 
 
 def flood(ask: Callable[[Call], str], asked: Iterator[Call]) -> tuple[list[Counter[str]], list[float]]:
@@ -70,7 +72,7 @@ def shown(costs: list[float]) -> str:
 
 
 def test_rates() -> None:
-    """A million buckets are kept; more callers share one. Who has drawn all has nothing when they come back."""
+    """A million buckets are kept; the others share one. Who has drawn all comes back with nothing."""
     rule = RateRule(**SCOPE, rate=Rate(1, 3600, 2))
     right, guard = Grant([Role("r")], Limits(rates=(rule,))), RateLimit()
 
