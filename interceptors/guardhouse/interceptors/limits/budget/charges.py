@@ -137,6 +137,11 @@ def _newest(held: Sequence[Charge], budget: Budget, unit: str) -> Line | None:
     return None
 
 
+def came(call: Call) -> bool:
+    """Whether *call*, which is settled, has come to the model."""
+    return bool(call.model_ns or call.queue_ns or call.responses)
+
+
 def costs(held: Sequence[Charge], call: Call, beyond_ns: int = 0) -> list[int]:
     """What each of the charges that a settled *call* *held* has really come to, in their order.
 
@@ -148,7 +153,7 @@ def costs(held: Sequence[Charge], call: Call, beyond_ns: int = 0) -> list[int]:
         call: What they are for.
         beyond_ns: How long its work went on after its end.
     """
-    if not (call.model_ns or call.queue_ns or call.responses):  # it never came to the model
+    if not came(call):
         return [0] * len(held)
     found, until = [], dict[tuple[Budget, str], int]()
     for each in reversed(held):

@@ -23,7 +23,7 @@ from guardhouse.interceptors.verbs import Later
 from guardhouse.interceptors.work import work_of
 
 from .accounts import Accounts
-from .charges import Charge, charge, costs, ends, fixed, further, lines, without_time
+from .charges import Charge, came, charge, costs, ends, fixed, further, lines, without_time
 from .prices import PLAIN, Prices, Tariff
 from .purse import Purse
 from .units import Clamps, check_max_tokens, count_words
@@ -116,7 +116,7 @@ class Budgets(Guard):
         """Give back what was not needed."""
         with self._lock:
             held = self._held.pop(call, None)
-        if held is None:
+        if held is None or (came(call) and _is_final(held)):
             return
         if call.model_ns and (wait := {each.budget for each in held if each.lines and each.late}):
             late = [each for each in held if each.budget in wait]
@@ -155,9 +155,7 @@ class Budgets(Guard):
 
     def _reserve(self, call: Call, charges: list[Charge]) -> None:
         """Reserve all *charges* from what is at hand; `Later` where the store must be asked."""
-        shadows = [charge for charge in charges if charge.budget.shadow]
-        if shadows:
-            charges = [charge for charge in charges if not charge.budget.shadow]
+        charges, shadows = _apart(charges)
         if charges:
             try:
                 found = self._purse.reserve(*_costs(charges))
@@ -165,7 +163,8 @@ class Budgets(Guard):
                 raise _unavailable(error) from None
             if found is False:
                 raise Later(partial(self._fetch, call, charges, shadows))
-            _demand(found, charges, call)
+            if found is not True:
+                _demand(found, charges, call)
             self._hold(call, charges)
         for place, shadow in enumerate(shadows):
             try:
@@ -216,10 +215,28 @@ class Budgets(Guard):
 
 def _costs(charges: Iterable[Charge]) -> tuple[list[tuple[Account, int]], bool]:
     wanted, exact = [], False
-    for each in charges:
-        wanted.append((each.account, each.units))
-        exact = exact or each.budget.exact
+    for budget, account, units, _ in charges:
+        wanted.append((account, units))
+        if budget.exact:
+            exact = True
     return wanted, exact
+
+
+def _apart(charges: list[Charge]) -> tuple[list[Charge], list[Charge]]:
+    """Those that refuse, and those in shadow: nearly always, there is none of these."""
+    for found in charges:
+        if found.budget.shadow:
+            firm = [each for each in charges if not each.budget.shadow]
+            return firm, [each for each in charges if each.budget.shadow]
+    return charges, []
+
+
+def _is_final(held: Iterable[Charge]) -> bool:
+    """Whether what was reserved is the real cost, once the model was asked: of most calls, so it is quick."""
+    for each in held:  # noqa: SIM110 - a generator costs thrice as much
+        if each.lines:
+            return False
+    return True
 
 
 def _unavailable(error: StoreError) -> Refusal:
