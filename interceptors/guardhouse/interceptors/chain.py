@@ -6,6 +6,7 @@ import logging
 import random
 import time
 from collections.abc import Collection, Iterable
+from concurrent.futures import CancelledError
 from enum import IntEnum
 from typing import Any, ClassVar
 
@@ -39,7 +40,8 @@ class Stage(IntEnum):
 class Guard:
     """One concern. Override what you need; never wait, never do I/O. To refuse, raise `Refusal`.
 
-    `inspect`, and `again` for what goes out, may raise `Later` instead, where the answer is not at hand.
+    `admit` and `inspect`, and `again` for what goes out, may raise `Later` instead, where the answer is not
+    at hand.
     """
 
     stage: ClassVar[Stage] = Stage.SCREENING
@@ -116,22 +118,18 @@ class Chain:
         self.under_way.add(call)
         return call
 
-    def admit(self, call: Call) -> None:
-        """Run every guard's `admit`; the first `Refusal` ends it."""
+    def admit(self, call: Call) -> Pending | None:
+        """Run every guard's `admit`; the first `Refusal` ends it. Not decided yet if it is pending."""
         if self._over:
             raise Refusal("LEDGER_UNAVAILABLE", "the guard was closed before its server")
-        for admit in self._admits:
-            try:
-                admit(call)
-            except Refusal as refusal:
-                raise said_by(admit.__self__, refusal) from None
+        return ask(self._admits, call)
 
     def inspect(self, call: Call, request: Any) -> Pending | None:
-        """Run every guard's `inspect`; the first `Refusal` ends it. Not decided yet if it is pending."""
+        """Run every guard's `inspect`; see `admit`."""
         return ask(self._inspects, call, request)
 
     def again(self, call: Call, *, incoming: bool) -> Pending | None:
-        """Tell the guards what time it is, and run every guard's `again`; see `inspect`."""
+        """Tell the guards what time it is, and run every guard's `again`; see `admit`."""
         call.now, call.wall = time.monotonic(), time.time()
         pending = ask(self._agains, call, incoming)
         if pending is not None and incoming:
@@ -144,6 +142,8 @@ class Chain:
             pending.finish()
         except Refusal as refusal:
             raise said_by(pending.guard, refusal) from None
+        except CancelledError:
+            raise Refusal("CANCELLED", "the call ended before its turn") from None
 
     def go_on(self, pending: Pending) -> Pending | None:
         """Run the verbs of the guards behind the one that has finished."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import aclosing, suppress
 from typing import Any, cast
 
@@ -120,7 +120,9 @@ class Passage:
         """
         answer, refusal = b"", None
         try:
-            target = self._enter(context)
+            if (pending := self._admit(context)) is not None:
+                await self._decided(pending)
+            target = self._enter()
             request: Any = self._requests() if target.takes_stream else await context.read()
             if request is END:
                 await self._end_of_requests(target)
@@ -144,9 +146,7 @@ class Passage:
             refusal = self._why(error)
         else:
             refusal = self._left() if self._task.cancelling() else None
-        if self._watched is not None:
-            self._watched.pop(self.call, None)
-        self._chain.settle(self.call, refusal)
+        self._settle(refusal)
         if (strict := self._chain.strict) is not None:
             refusal = await self._landed(strict) or refusal
         await self._end(refusal)
@@ -154,21 +154,25 @@ class Passage:
 
     stream_stream = stream_unary
 
-    def _enter(self, context: Any) -> Target:
-        """Have the call admitted; only then is there a method to run."""
+    def _admit(self, context: Any) -> Pending | None:
+        """Have the call admitted; what is not decided about that yet."""
         call = self.call
         self.context = context
         call.peer = context.peer()
         call.auth = context.auth_context()
         call.remaining = context.time_remaining()
-        self._chain.admit(call)
+        pending = self._chain.admit(call)
+        if call.patience is not None:
+            self._watched = watch(call, self._task)
+        return pending
+
+    def _enter(self) -> Target:
+        """The method to run, now that there is one for this caller."""
         if self._target is None:
             raise Refusal("METHOD_UNKNOWN")
         if self._target.style == "plain":
             raise TypeError("a grpc.aio server needs async handlers")
-        if call.patience is not None:
-            self._watched = watch(call, self._task)
-        CURRENT.set(call)
+        CURRENT.set(self.call)
         return self._target
 
     def _judge(self, target: Target, raw: bytes) -> tuple[Any, Pending | None]:
@@ -186,8 +190,22 @@ class Passage:
         """Wait beside the loop for the guards that have not decided yet."""
         loop = asyncio.get_running_loop()
         while pending is not None:
-            await loop.run_in_executor(_WAITING, self._chain.finish, pending)
+            if pending.turn is None:
+                await loop.run_in_executor(_WAITING, self._chain.finish, pending)
+            else:
+                await self._turn(pending.turn)
+                self._chain.finish(pending)
             pending = self._chain.go_on(pending)
+
+    async def _turn(self, turn: Future[None]) -> None:
+        """Until *turn* is done, however it ends. A call that is cancelled cancels it."""
+        try:
+            await asyncio.wrap_future(turn)
+        except Refusal:
+            pass  # its guard's, which is about to be asked
+        except asyncio.CancelledError:
+            if self._task.cancelling():
+                raise
 
     def _model_begins(self) -> None:
         self._in_model = True
@@ -198,6 +216,11 @@ class Passage:
             self._in_model = False
             if not self.call.closed:
                 self.call.model_ended(time.monotonic_ns())
+
+    def _settle(self, refusal: Refusal | None) -> None:
+        if self._watched is not None:
+            self._watched.pop(self.call, None)
+        self._chain.settle(self.call, refusal)
 
     def _finish(self, target: Target, response: Any) -> bytes:
         """The bytes of a unary answer, if nothing speaks against it."""

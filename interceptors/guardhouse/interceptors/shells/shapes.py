@@ -144,6 +144,13 @@ def overdue(call: Call) -> bool:
     return call.patience is not None and time.monotonic_ns() - call.opened_ns > call.patience * 1e9
 
 
+def time_left(call: Call) -> float | None:
+    """Seconds until *call* is overdue; None for no limit of ours."""
+    if call.patience is None:
+        return None
+    return max(0.0, call.patience - (time.monotonic_ns() - call.opened_ns) * 1e-9)
+
+
 def _legal(key: str, value: str | bytes) -> bool:
     if not _KEY.fullmatch(key):
         return False
