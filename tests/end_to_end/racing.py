@@ -16,7 +16,7 @@ roles:
       - {{methods: [guardhouse.v1.Guardhouse/WhoAmI]}}
     limits: {{rate: 100000/s, burst: 100000}}
 bindings: [{{role: racer, claim: {{roles: racer}}}}]
-budgets: {budgets}
+limits: {budgets}
 """
 CALLERS, CONNECTIONS = 64, 4
 

@@ -68,7 +68,7 @@ def details(error: grpc.RpcError) -> dict[str, object]:
 
 async def test_64_callers_race_one_budget(served: Callable[..., Gate]) -> None:
     """Every unit is spent and not one more; the model's own counter, the ledger and the callers agree."""
-    gate = served("[{name: all, amount: 700 calls/day}]")
+    gate = served("[{name: all, budget: 700 calls/day}]")
     seen = await race(gate, 20)
 
     assert seen == {"OK": 700, "RESOURCE_EXHAUSTED": CALLERS * 20 - 700}
@@ -79,7 +79,7 @@ async def test_64_callers_race_one_budget(served: Callable[..., Gate]) -> None:
 
 async def test_callers_who_leave_early_pay(served: Callable[..., Gate]) -> None:
     """A deadline that ends the call does not give its input back: no more come to the model than are paid."""
-    gate = served("[{name: all, amount: 200 elements/day}]")
+    gate = served("[{name: all, budget: 200 elements/day}]")
     seen = await race(gate, 5, model="slow", value=0.1, deadline=0.05)
 
     assert gate.calls() <= 200
@@ -88,7 +88,7 @@ async def test_callers_who_leave_early_pay(served: Callable[..., Gate]) -> None:
 
 def test_what_the_caller_is_told(served: Callable[..., Gate]) -> None:
     """Status, reason, which limit, how much of it, and when to come again, in words and numbers."""
-    gate = served("[{name: trial, amount: 5 elements/hour}]")
+    gate = served("[{name: trial, budget: 5 elements/hour}]")
     error = refusal(gate, values=6)
     assert "RetryInfo" not in details(error), "no window can pay for it"
 
@@ -114,7 +114,7 @@ def test_what_the_caller_is_told(served: Callable[..., Gate]) -> None:
 
 def test_time_that_was_not_used_is_there_again(served: Callable[..., Gate]) -> None:
     """Of 70 seconds a call reserves 60, its deadline; settled to what it took, the next one gets as much."""
-    gate = served("[{name: time, amount: 70 seconds/day}]", "--set", "server.deadline=60s")
+    gate = served("[{name: time, budget: 70 seconds/day}]", "--set", "server.deadline=60s")
     ask(gate, 5)
     with gate.channel() as channel:
         infer = channel.unary_unary(INFER)
@@ -128,7 +128,7 @@ def test_time_that_was_not_used_is_there_again(served: Callable[..., Gate]) -> N
 
 def test_a_budget_in_shadow_is_only_told(served: Callable[..., Gate]) -> None:
     """Nobody is refused; the ledger names it from the call on that it would have refused."""
-    gate = served("[{name: trial, amount: 2 calls/day, per: [model], shadow: true}]")
+    gate = served("[{name: trial, budget: 2 calls/day, per: [model], shadow: true}]")
     ask(gate, 4)
 
     assert [line["shadow"] for line in gate.ledger(4)] == ["", "", "trial", "trial"]
@@ -136,7 +136,7 @@ def test_a_budget_in_shadow_is_only_told(served: Callable[..., Gate]) -> None:
 
 def test_a_broken_model_costs_what_was_put_in(served: Callable[..., Gate]) -> None:
     """It ran: its failure is not the caller's gain."""
-    gate = served("[{name: all, amount: 1 calls/day}]")
+    gate = served("[{name: all, budget: 1 calls/day}]")
 
     assert refusal(gate, model="broken").code() is grpc.StatusCode.INTERNAL
     assert refusal(gate, model="broken").code() is grpc.StatusCode.RESOURCE_EXHAUSTED
@@ -145,8 +145,8 @@ def test_a_broken_model_costs_what_was_put_in(served: Callable[..., Gate]) -> No
 def test_whoami_tells_what_is_left(served: Callable[..., Gate]) -> None:
     """Of budgets that count the caller whatever it asks, by name, in their own units; it costs nothing."""
     gate = served(
-        "[{name: all, amount: 10 elements/day}, {name: time, amount: 120 seconds/hour, per: [principal]},"
-        " {name: models, amount: 9 calls/day, per: [model]}]"
+        "[{name: all, budget: 10 elements/day}, {name: time, budget: 120 seconds/hour, per: [principal]},"
+        " {name: models, budget: 9 calls/day, per: [model]}]"
     )
     ask(gate, 2, values=4)
     with gate.channel() as channel:

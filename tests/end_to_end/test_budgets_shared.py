@@ -41,7 +41,7 @@ def serve(tmp_path: Path, sink: Sink) -> Iterator[Callable[[str, str], Gate]]:
 
     def start(name: str, store: str) -> Gate:
         made = Gate(tmp_path / name, sink.port)
-        budgets = f"[{{name: all, amount: {LIMIT} calls/day}}]"
+        budgets = f"[{{name: all, budget: {LIMIT} calls/day}}]"
         (made.folder / "policy.yaml").write_text(POLICY.format(budgets=budgets))
         gates.append(made)
         return made.start("--set", f"limits.store={store}")

@@ -9,9 +9,7 @@ from guardhouse.interceptors import methods
 from guardhouse.interceptors.call import NOBODY, Principal
 from guardhouse.interceptors.documents.units import Rate
 from guardhouse.interceptors.policy import Policy
-from guardhouse.interceptors.policy.explain import limits
-from guardhouse.interceptors.policy.grants import LONGEST_MODEL, LONGEST_PATH, Grant
-from guardhouse.interceptors.policy.rules import Role
+from guardhouse.interceptors.policy.grants import LONGEST_MODEL, LONGEST_PATH
 
 POLICY = """\
 open: [grpc.health.v1.Health/Check, ServerLive]
@@ -135,18 +133,16 @@ def test_no_name_is_no_model(policy: Policy) -> None:
     assert not policy.grant(OPERATOR).model(methods.MODEL_STATISTICS, "").allowed
 
 
-def test_the_strictest_rate_of_all_roles_counts(policy: Policy) -> None:
-    """Whoever holds several roles has the lowest of their rates; a burst not written is a second's worth."""
-    rates = [policy.grant(who).rate for who in (ANALYST, OPERATOR, SUSPENDED, NOBODY)]
-    assert rates == [Rate(100, 1, 200), Rate(600, 60, 10), Rate(1, 1, 1), None]
-
-
-def test_the_lowest_concurrency_of_all_roles_counts() -> None:
-    """Of several roles the lowest number of calls at the same time holds; a role without one adds none."""
-    roles = {f"r{most}": Role(f"r{most}", concurrency=most) for most in (None, 3, 8)}
-    held = [("rNone",), ("r8", "rNone"), ("r8", "rNone", "r3")]
-    assert [Grant(roles[name] for name in names).concurrency for names in held] == [None, 8, 3]
-    assert limits(roles["r8"]) == ("no rate limit", "8 at the same time")
+def test_the_rates_of_all_roles_count(policy: Policy) -> None:
+    """Whoever holds several roles is counted by each; a burst not written is a second's worth."""
+    rates = [
+        [(rule.name, rule.rate, rule.unit) for rule in policy.grant(who).rates]
+        for who in (ANALYST, OPERATOR, SUSPENDED, NOBODY)
+    ]
+    assert rates[0] == [("analyst", Rate(100, 1, 200), "calls")]
+    assert rates[1] == [("operator", Rate(600, 60, 10), "calls")]
+    assert ("suspended", Rate(1, 1, 1), "calls") in rates[2]
+    assert rates[3] == []
 
 
 def test_who_may_list_is_who_may_call_the_index(policy: Policy) -> None:
@@ -219,7 +215,7 @@ def test_explanations_name_every_binding_and_rule(policy: Policy) -> None:
         f"binding line 24 (subject spiffe://acme/ns/ml/sa/root): {NO}: the caller has subject {NOTEBOOK}",
         "binding line 25 (claim status: suspended): does not match: the caller has no such claim",
         "roles held: analyst",
-        "limits: 100 calls in 1 s, 200 at once",
+        "limits: analyst: 100 calls in 1 s, 200 at once for each principal",
         "rule analyst.deny[0]: matches: it is about the models fraud-secret",
         "rule analyst.allow[0]: matches: it is about the models digits, fraud-*",
         f"rule analyst.allow[1]: {NO}: it is about the methods ServerReady, guardhouse.v1.Guardhouse/*",

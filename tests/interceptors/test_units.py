@@ -109,13 +109,3 @@ def test_everything_else_is_refused(text: str) -> None:
             continue
         with pytest.raises(ValueError, match="write"):
             parse(text)
-
-
-@given(*[some.builds(Rate, some.integers(1, 9), some.sampled_from([1, 60]), some.integers(1, 3))] * 2)
-def test_stricter_lets_less_through(one: Rate, other: Rate) -> None:
-    """Of two rates the lower is stricter, of equal ones that with the lower burst, in either order."""
-    strict = one.stricter(other)
-    assert strict == other.stricter(one)
-    assert (strict.per_second, strict.burst) == min(
-        (one.per_second, one.burst), (other.per_second, other.burst)
-    )

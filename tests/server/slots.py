@@ -15,7 +15,7 @@ import grpc
 import grpc.aio
 import numpy as np
 
-from guardhouse.interceptors import Concurrency, Guarded, KeyStore, Policy, RateLimit, guard
+from guardhouse.interceptors import Concurrency, Guarded, KeyStore, Policy, guard
 from guardhouse.protos import guardhouse_pb2, guardhouse_pb2_grpc, inference_pb2, inference_pb2_grpc
 from guardhouse.server.app import served
 from guardhouse.server.assembly import Parts
@@ -78,7 +78,8 @@ class Served:
         module = sys.modules["slot_models"]
         self.blocking: Blocking = module.blocking
         self.waiting: Waiting = module.waiting
-        self.chain, self.slots, self._keys = parts.chain, parts.concurrency, keys
+        self.chain, self._keys = parts.chain, keys
+        self.slots = next(each for each in parts.chain.guards if isinstance(each, Concurrency))
         self._infer = inference_pb2_grpc.GRPCInferenceServiceStub(channel).ModelInfer
         self._whoami = guardhouse_pb2_grpc.GuardhouseStub(channel).WhoAmI
 
@@ -97,7 +98,7 @@ class Served:
         return await self._whoami(request, metadata=self.bearer(key), timeout=PATIENCE)
 
     def taken(self) -> int:
-        return sum(self.slots._taken.values())
+        return sum(self.slots._kept._used.values())
 
     async def settled(self) -> bool:
         """Whether every call has its record, once all of them have come to an end."""
@@ -136,18 +137,16 @@ async def serving(folder: Path, *, threads: int = 4, deadline: float = 60.0) -> 
     keys = {name: store.create(name, now=time.time()) for name in ("app-a", "app-b", "watcher")}
     sources = [Source(name, "1", python=f"slot_models:{name}") for name in ("blocking", "waiting")]
     models = Models.load(sources, threads=threads)
-    policy, rate, concurrency = Policy.parse(POLICY), RateLimit(), Concurrency()
+    policy = Policy.parse(POLICY)
     with guard(
         policy=policy,
         ledger=folder / "ledger",
         api_keys=folder / "keys.db",
         certificates=False,
         deadline=deadline,
-        rate=rate,
-        concurrency=concurrency,
         exists=models.exists,
     ) as chain:
-        parts = Parts(chain, policy, models, rate, concurrency)
+        parts = Parts(chain, policy, models)
         server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
         server.add_generic_rpc_handlers((Guarded(chain, served(parts, Health())),))
         port = server.add_insecure_port("127.0.0.1:0")

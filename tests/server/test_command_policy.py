@@ -1,10 +1,18 @@
 """`guardhouse policy explain`: the decision, why, and an exit code a script can use."""
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from guardhouse.interceptors.call import Call, Principal
+from guardhouse.interceptors.limits.budget.accounts import Accounts
+from guardhouse.interceptors.limits.budget.units import amount
+from guardhouse.interceptors.limits.rules import Budget
+from guardhouse.interceptors.limits.stores import Want
+from guardhouse.interceptors.limits.stores.sqlite import SqliteStore
 
 ANALYST = ("--claim", "roles=analyst")
 ASK = ("--method", "ModelInfer", "--model")
@@ -84,14 +92,20 @@ bindings: [{role: quick, api_key: k}, {role: slow, api_key: k}]
 
 
 def test_limits(run: Any, tmp_path: Path) -> None:
-    """The limits that hold for the caller are told, of several roles the lowest of each kind."""
+    """All limits that count the caller are told, with the names of the roles they come from."""
     path = tmp_path / "policy.yaml"
     path.write_text(LIMITED)
     question = ("policy", "explain", "--policy", path, "--method", "ServerLive", "--api-key", "k")
 
     said, facts = run(*question).out.splitlines(), json.loads(run(*question, "--json").out)
-    assert "limits: 5 calls in 60 s, 2 at once, 8 at the same time" in said
-    assert facts["limits"] == ["5 calls in 60 s, 2 at once", "8 at the same time"]
+    told = [
+        "quick: 100 calls in 1 s, 100 at once for each principal",
+        "slow: 5 calls in 60 s, 2 at once for each principal",
+        "quick: 8 at the same time for each principal",
+        "slow: 20 at the same time for each principal",
+    ]
+    assert f"limits: {'; '.join(told)}" in said
+    assert facts["limits"] == told
 
 
 @pytest.mark.parametrize(
@@ -119,3 +133,27 @@ def test_a_bad_policy_is_no_denial(run: Any, tmp_path: Path) -> None:
     said = run("policy", "explain", "--policy", path, "--method", "ModelInfer")
     assert said.status == 2
     assert f"{path}:2: bindings.0.role: there is no role `x`" in said.err
+
+
+def test_what_is_left_of_budgets(run: Any, tmp_path: Path) -> None:
+    """Where the store outlasts its servers, each budget of the call is told with what is left of it now."""
+    assert run("init", tmp_path / "gate").status == 0
+    config, policy = tmp_path / "gate/guardhouse.yaml", tmp_path / "gate/policy.yaml"
+    budget = (
+        "limits:\n  - {name: tenants, budget: [10 calls/day, 60 seconds/month], per: [claim.tenant, model]}\n"
+    )
+    policy.write_text(policy.read_text() + budget)
+    question = ("policy", "explain", "--config", config, "--method", "ModelInfer", "--model", "digits")
+    question += ("--claim", "roles=analyst", "--claim", "tenant=acme")
+    untold = run(*question).out
+    config.write_text(config.read_text().replace("store: memory", "store: sqlite:budgets.db"))
+    store, calls = SqliteStore(config.parent / "budgets.db"), amount("10 calls/day")
+    call = Call("/s/m", (), True, 0, 0, wall=time.time(), model="digits")
+    call.principal = Principal(claims={"tenant": "acme"})
+    account = Accounts().of(Budget("tenants", ("claim.tenant", "model"), amount=calls), call)
+    store.take([Want(account, 3, 3)])
+    store.close()
+
+    assert "tenants: 10 calls/day for each claim.tenant, model;" in untold
+    assert "tenants: 10 calls/day (7 calls left) for each claim.tenant, model;" in run(*question).out
+    assert "tenants: 60 seconds/month (60 seconds left) for each claim.tenant, model" in run(*question).out

@@ -122,7 +122,8 @@ async def test_callers_do_not_share_slots_and_whoami_tells_what_is_left(tmp_path
 
     limit = {each.kind: each for each in answer.limits}["concurrency"]
     assert refused == (Code.RESOURCE_EXHAUSTED, "CONCURRENCY_LIMITED")
-    assert limit == guardhouse_pb2.Limit(scope="principal", kind="concurrency", limit=2, remaining=2)
+    said = {"scope": "principal", "kind": "concurrency", "limit": 2, "remaining": 2}
+    assert limit == guardhouse_pb2.Limit(**said, name="r", unit="calls")
     assert [each.kind for each in unlimited.limits] == ["rate"]
     assert [each.remaining for each in alone.limits if each.kind == "concurrency"] == [2]
 
@@ -147,7 +148,7 @@ async def test_an_executor_that_takes_nothing_keeps_no_slot() -> None:
         await beside(closed, lambda: None)
     Chain().settle(call, None)
 
-    assert slots._taken == {}
+    assert slots._kept._used == {}
 
 
 async def test_work_outside_of_a_call_is_nobody_s() -> None:

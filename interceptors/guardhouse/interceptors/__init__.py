@@ -16,15 +16,15 @@ from .shells.aio import Guarded, aio
 
 if TYPE_CHECKING:
     from .capture import Capturing
-    from .limits.concurrency import Concurrency
     from .deadline import Deadline
     from .guarding import Issuer, guard
     from .identity import Identity
     from .ledger import Ledger
+    from .limits.concurrency import Concurrency
+    from .limits.rate import RateLimit
     from .metrics import Metrics
     from .policy import Policy
     from .policy.authorization import MethodAuthorization, ModelAuthorization
-    from .limits.rate import RateLimit
     from .record import Record
     from .record.collector import Collector
     from .record.export import Exporter
@@ -77,7 +77,7 @@ __all__ = [
 _LATER = {
     "Collector": "record.collector",
     "Capturing": "capture",
-    "Concurrency": "concurrency",
+    "Concurrency": "limits.concurrency",
     "Deadline": "deadline",
     "Exporter": "record.export",
     "Identity": "identity",
@@ -91,7 +91,7 @@ _LATER = {
     "Metrics": "metrics",
     "ModelAuthorization": "policy.authorization",
     "Policy": "policy",
-    "RateLimit": "rate",
+    "RateLimit": "limits.rate",
     "Record": "record",
     "Tokens": "tokens",
     "Validation": "validation",

@@ -86,6 +86,7 @@ class Call:
     queue_ns: int = 0  # time the model's work waited for a free worker; not part of `model_ns`
     model_ns: int = 0  # time spent in the handler behind the chain
     shadow: str = ""  # names of limits in shadow that would have refused it
+    degraded: str = ""  # names of limits that were decided here alone, as their store did not answer
     capture: str = ""  # where inputs and outputs were kept, if the owner asked for that
     trailers: Metadata = ()  # what guards tell the caller beside the answer
     trace_id: int = 0  # 128 bits, never 0 once opened by a record

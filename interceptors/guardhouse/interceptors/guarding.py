@@ -7,20 +7,22 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from .limits import stores
-from .limits.budget.opening import opened
-from .limits.budget.units import Clamps
 from .capture import Capture, Capturing, Store
 from .chain import Chain, Guard, Stage
-from .limits.concurrency import Concurrency
 from .deadline import Deadline
 from .identity import Identity
 from .ledger import Ledger
+from .limits import stores
+from .limits.budget.opening import opened
+from .limits.budget.units import Clamps
+from .limits.concurrency import Concurrency
+from .limits.leases import Leases
+from .limits.rate import MessageRate, RateLimit, Rates
+from .limits.shared_slots import SharedSlots
 from .metrics import Metrics, state
 from .passports import Passports
 from .policy import Policy
 from .policy.authorization import MethodAuthorization, ModelAuthorization
-from .limits.rate import MessageRate, RateLimit, Rates
 from .record import Record, Sink
 from .record.collector import Collector
 from .record.export import Exporter
@@ -119,10 +121,12 @@ def guard(
     if not (tokens or certificates):
         raise ValueError("neither tokens nor certificates are required: anybody could call; require one")
     rules = policy if isinstance(policy, Policy) else Policy.load(policy)
-    rates = Rates(rules.general.rates)
     with ExitStack() as stack:  # what is opened last is closed first
+        record = _record(ledger, spans, service, metrics, stack)
+        budgets = tuple(opened(rules.limits.budgets, store, Clamps(largest, deadline), stack))
+        rates, slots = _rates(rules, store, stack), _slots(rules, store, stack)
         guards: tuple[Guard, ...] = (
-            _record(ledger, spans, service, metrics, stack),
+            record,
             Deadline(deadline),
             *_credentials(
                 Identity(required=certificates),
@@ -134,8 +138,8 @@ def guard(
             Validation(),
             ModelAuthorization(exists),
             *_late(rules, rates),
-            Concurrency(rules.general.slots),
-            *opened(rules.limits.budgets, store, Clamps(largest, deadline), stack),
+            slots,
+            *budgets,
             *_capture(capture, stack),
         )
         if spans is not None:
@@ -145,6 +149,24 @@ def guard(
         if metrics is not None:
             metrics.watch(lambda: state.calls(len(chain.under_way), rates.keys))
         yield chain
+
+
+def _rates(policy: Policy, store: stores.Store | None, stack: ExitStack) -> Rates:
+    """The rates of *policy*, kept in *store* if there is one."""
+    if store is None or not policy.limits.rates:
+        return Rates(policy.general.rates)
+    leases = Leases(store)
+    stack.callback(leases.close)
+    return Rates(policy.general.rates, leases)
+
+
+def _slots(policy: Policy, store: stores.Store | None, stack: ExitStack) -> Concurrency:
+    """The same for calls at the same time."""
+    if store is None or not policy.limits.slots:
+        return Concurrency(policy.general.slots)
+    shared = SharedSlots(store)
+    stack.callback(shared.close)
+    return Concurrency(policy.general.slots, shared)
 
 
 def _late(policy: Policy, rates: Rates) -> Iterator[MessageRate]:

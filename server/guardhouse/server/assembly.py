@@ -7,9 +7,9 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 
 from guardhouse.interceptors import Chain, Ledger, Metrics, Policy
-from guardhouse.interceptors.limits.stores import Store, StoreError
 from guardhouse.interceptors.guarding import Issuer, guard, key_file_problem
 from guardhouse.interceptors.ledger.rotation import Limits
+from guardhouse.interceptors.limits.stores import Store, StoreError
 from guardhouse.interceptors.metrics.push import pushing
 from guardhouse.interceptors.metrics.text import text
 

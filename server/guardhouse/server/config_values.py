@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
-from guardhouse.interceptors.limits.stores.at import problem
-from guardhouse.interceptors.limits.stores.redis_url import parse
 from guardhouse.interceptors.documents import Node, units
 from guardhouse.interceptors.documents.sections import text as text_of
 from guardhouse.interceptors.ledger.keys import secret
+from guardhouse.interceptors.limits.stores.at import problem
+from guardhouse.interceptors.limits.stores.redis_url import parse
 from guardhouse.interceptors.loopback import is_loopback
 from guardhouse.interceptors.policy.patterns import pattern
 from guardhouse.interceptors.record.collector import endpoint_problem

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from guardhouse.interceptors.ledger.keys import Signer, secret_in
 from guardhouse.interceptors.limits.stores import Store
 from guardhouse.interceptors.limits.stores.at import open_store
 from guardhouse.interceptors.limits.stores.redis_client import Tls
-from guardhouse.interceptors.ledger.keys import Signer, secret_in
 
 from .config import Audit, Limits
 

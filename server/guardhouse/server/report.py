@@ -7,8 +7,7 @@ from guardhouse.interceptors.documents.units import format_duration, format_size
 from guardhouse.interceptors.limits.stores.redis_url import parse
 from guardhouse.interceptors.loopback import is_loopback
 from guardhouse.interceptors.policy import Policy
-from guardhouse.interceptors.policy.explain import budget_words, limits
-from guardhouse.interceptors.policy.rules import Role
+from guardhouse.interceptors.policy.explain import limits
 
 from .assembly import Parts
 from .config import Config, Limits, Metrics
@@ -29,8 +28,8 @@ def report(config: Config, parts: Parts, address: str) -> Facts:
         "tokens": [("required" if config.tokens.required else "optional"), *issuers, *keys],
         "models": [f"{model.name} {model.version} ({model.platform})" for model in parts.models],
         "open to all": sorted(parts.policy.open_methods) or "nothing: every method needs a credential",
-        "roles": [_role(role) for role in parts.policy.roles.values()],
-        "budgets": _budgets(parts.policy, config.limits),
+        "roles": [_role(parts.policy, name) for name in parts.policy.roles],
+        "limits": _limits(parts.policy, config.limits),
         "ledger": str(config.audit.path),
         **captures,
         "traces": config.tracing.endpoint if config.tracing else "not sent",
@@ -39,12 +38,12 @@ def report(config: Config, parts: Parts, address: str) -> Facts:
     }
 
 
-def _budgets(policy: Policy, settings: Limits) -> str | list[str]:
-    """Every budget, and where it is kept what was spent: without the password."""
-    if not policy.budgets:
+def _limits(policy: Policy, settings: Limits) -> str | list[str]:
+    """Every limit beside those of roles, and where it is kept what was used: without the password."""
+    if not any(policy.limits):
         return "none"
     url = settings.store if settings.store.startswith(("memory", "sqlite:")) else parse(settings.store).shown
-    return [*(f"{each.name} ({budget_words(each)})" for each in policy.budgets), f"kept in {url}"]
+    return [*limits(policy.listed), f"what was used is kept in {url}"]
 
 
 def _metrics(settings: Metrics | None, address: str) -> str | list[str]:
@@ -67,5 +66,6 @@ def _captures(capture: Capturing) -> str:
     )
 
 
-def _role(role: Role) -> str:
-    return f"{role.name} ({', '.join(limits(role))})"
+def _role(policy: Policy, name: str) -> str:
+    said = (words.removeprefix(f"{name}: ") for words in limits(policy.of_role(name)))
+    return f"{name} ({'; '.join(said)})"

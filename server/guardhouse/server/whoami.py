@@ -4,20 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeVar
 
-from guardhouse.interceptors import Concurrency, RateLimit, current_call
-from guardhouse.interceptors.limits.budget import Budget, Budgets
-from guardhouse.interceptors.limits.stores import Account
+from guardhouse.interceptors import Call, Concurrency, Guard, RateLimit, current_call
+from guardhouse.interceptors.limits.budget.guard import Budgets
 from guardhouse.interceptors.limits.budget.units import SMALLEST
+from guardhouse.interceptors.limits.rules import Budget, RateRule, SlotRule
+from guardhouse.interceptors.limits.scopes import Scope, told
+from guardhouse.interceptors.limits.stores import Account
 from guardhouse.protos import guardhouse_pb2, guardhouse_pb2_grpc
+
+T = TypeVar("T", bound=Guard)
 
 
 class Guardhouse(guardhouse_pb2_grpc.GuardhouseServicer):
-    """Answers from what the chain has found out about the call; finds out nothing by itself."""
+    """Answers from what the chain has found out about the call; finds out nothing by itself.
 
-    def __init__(self, rate: RateLimit, concurrency: Concurrency, budgets: Budgets | None = None) -> None:
-        self._rate, self._concurrency, self._budgets = rate, concurrency, budgets
+    Args:
+        guards: Those of the chain.
+    """
+
+    def __init__(self, guards: Iterable[Guard]) -> None:
+        guards = tuple(guards)
+        self._rate, self._slots = _one(guards, RateLimit), _one(guards, Concurrency)
+        self._budgets = _one(guards, Budgets)
 
     async def WhoAmI(  # noqa: N802 - the name on the wire
         self, request: guardhouse_pb2.WhoAmIRequest, context: Any
@@ -33,24 +44,48 @@ class Guardhouse(guardhouse_pb2_grpc.GuardhouseServicer):
             issuer=who.issuer,
             expires_unix_seconds=int(who.expires or 0),
         )
-        if grant is not None and grant.rate is not None:
-            left = self._rate.remaining(who, grant, time.monotonic()) or 0
-            answer.limits.add(
-                scope="principal",
-                kind="rate",
-                limit=grant.rate.per_second,
-                burst=grant.rate.burst,
-                remaining=left,
-                reset_seconds=(grant.rate.burst - left) / grant.rate.per_second,
-            )
-        if grant is not None and grant.concurrency is not None:
-            free = self._concurrency.remaining(who, grant)
-            answer.limits.add(scope="principal", kind="concurrency", limit=grant.concurrency, remaining=free)
+        answer.limits.extend(self._at_hand(call))
         if self._budgets is not None:
             for budget, account in self._budgets.counting(call):
                 units = await asyncio.to_thread(self._budgets.left, account)  # the store may block
                 answer.limits.append(_budget(budget, account, units, time.time()))
         return answer
+
+    def _at_hand(self, call: Call) -> Iterator[guardhouse_pb2.Limit]:
+        """The limits of which can be told without waiting."""
+        if self._rate is not None:
+            rates = self._rate.rates
+            yield from (_rate(rule, rates.left(call, rule)) for rule in told(rates.counting(call)))
+        if self._slots is not None and call.grant is not None:
+            slots = self._slots
+            yield from (_slot(rule, slots.left(call, rule)) for rule in told(call.grant.slots))
+
+
+def _one(guards: Iterable[Guard], kind: type[T]) -> T | None:
+    return next((guard for guard in guards if isinstance(guard, kind)), None)
+
+
+def _scope(scope: Scope) -> str:
+    return ", ".join(scope.per) or "all callers"
+
+
+def _rate(rule: RateRule, left: int) -> guardhouse_pb2.Limit:
+    return guardhouse_pb2.Limit(
+        scope=_scope(rule),
+        kind="rate",
+        limit=rule.rate.per_second,
+        burst=rule.rate.burst,
+        remaining=left,
+        reset_seconds=(rule.rate.burst - left) / rule.rate.per_second,
+        name=rule.name,
+        unit=f"{rule.unit}/s",
+    )
+
+
+def _slot(rule: SlotRule, left: int) -> guardhouse_pb2.Limit:
+    return guardhouse_pb2.Limit(
+        scope=_scope(rule), kind="concurrency", limit=rule.most, remaining=left, name=rule.name, unit="calls"
+    )
 
 
 def _budget(budget: Budget, account: Account, left: int | None, now: float) -> guardhouse_pb2.Limit:
@@ -58,7 +93,7 @@ def _budget(budget: Budget, account: Account, left: int | None, now: float) -> g
     amount = budget.amount
     scale = SMALLEST.get(amount.unit, 1)
     return guardhouse_pb2.Limit(
-        scope=", ".join(budget.per) or "all callers",
+        scope=_scope(budget),
         kind="budget",
         limit=amount.count / scale,
         remaining=-1 if left is None else left / scale,

@@ -26,17 +26,17 @@ def race(store: Store, of: Account, takes: int, random: Random) -> int:
     kept = 0
     for _ in range(takes):
         most = random.randint(1, 40)
-        taken = _when_free(lambda most=most: store.take([Want(of, 1, most)]))
+        taken = when_free(lambda most=most: store.take([Want(of, 1, most)]))
         short = isinstance(taken, Short)
         kept += 0 if isinstance(taken, Short) else taken[0]
         back = kept if short else random.randint(0, kept)
-        _when_free(lambda back=back: store.give([(of, back)]))
+        when_free(lambda back=back: store.give([(of, back)]))
         kept -= back
     return kept
 
 
-def _when_free(verb: Callable[[], T]) -> T:
-    """Again while another process has the file: then nothing has happened, which is so of no other error."""
+def when_free(verb: Callable[[], T]) -> T:
+    """Again while another process has the file: nothing has happened then, which is so of no other error."""
     while True:
         try:
             return verb()

@@ -22,7 +22,7 @@ HAS_REDIS = pytest.mark.skipif(
     not SERVER, reason="no redis-server here; run: python tools/redis_server.py, or install valkey-server"
 )
 ONCE = Retry(NoBackoff(), 0)
-RIGHTS = "+evalsha +eval +hget +hmget +hset +pexpireat +time +scan +del"
+RIGHTS = "+evalsha +eval +hget +hmget +hgetall +hset +hdel +pexpireat +time +scan +del"
 PATIENCE = 10.0  # seconds in which a server has to come up
 
 
@@ -66,8 +66,18 @@ class RedisServer:
     def admit(self, rights: str) -> str:
         """Make a user with these rights to our keys, and no other; USER:PASSWORD, as for a URL."""
         self.ask("ACL", "DELUSER", "gate")
-        self.ask("ACL", "SETUSER", "gate", "on", ">pass:word", "~{guardhouse}:budget:*", *rights.split())
+        self.ask("ACL", "SETUSER", "gate", "on", ">pass:word", "~{guardhouse}:*", *rights.split())
         return "gate:pass%3Aword"
+
+    def elapse(self, seconds: float) -> None:
+        """Make it so long ago that anything was drawn or held: there is no other way to pass Redis's time."""
+        micros = int(seconds * 1e6)
+        for key in _texts(self.ask("KEYS", "{guardhouse}:rate:*")):
+            self.ask("HINCRBY", key, "at", -micros)
+        for key in _texts(self.ask("KEYS", "{guardhouse}:slots:*")):
+            for process in _texts(self.ask("HKEYS", key)):
+                slots, at, lasts = str(self.ask("HGET", key, process)).split()
+                self.ask("HSET", key, process, f"{slots} {int(at) - micros} {lasts}")
 
     def ask(self, *command: object) -> object:
         """The answer to *command*, or None if there is none yet."""
@@ -76,6 +86,11 @@ class RedisServer:
                 return client.execute_command(*command)
         except redis.ConnectionError:
             return None
+
+
+def _texts(answer: object) -> list[str]:
+    assert isinstance(answer, list)
+    return answer
 
 
 @contextmanager

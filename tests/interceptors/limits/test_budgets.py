@@ -9,13 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guardhouse.interceptors import Chain, Refusal
-from guardhouse.interceptors.limits.budget import Budget, Budgets, Charge, Clamps, amount, costs
+from guardhouse.interceptors.call import Call, Principal
+from guardhouse.interceptors.limits.budget.guard import Budgets, Charge, costs
 from guardhouse.interceptors.limits.budget.purse import Purse
+from guardhouse.interceptors.limits.budget.units import Clamps, amount
+from guardhouse.interceptors.limits.rules import Budget
 from guardhouse.interceptors.limits.stores import Account, Short, StoreError, Want, memory
 from guardhouse.interceptors.limits.stores.memory import MemoryStore
-from guardhouse.interceptors.call import Call, Principal
 from guardhouse.interceptors.methods import MODEL_INFER, MODEL_METADATA, MODEL_STREAM_INFER, WHO_AM_I
-from guardhouse.interceptors.policy import Grant
+from guardhouse.interceptors.policy import Grant, Limits
 from guardhouse.interceptors.policy.rules import Role
 from guardhouse.interceptors.verbs import Pending
 from guardhouse.protos import inference_pb2
@@ -25,12 +27,12 @@ CLAMPS = Clamps(response=1000, seconds=60.0)
 
 
 def budget(text: str, *per: str, name: str = "b", **more: bool) -> Budget:
-    return Budget(name, amount(text), per, **more)
+    return Budget(name, per, amount=amount(text), **more)
 
 
 def call(*budgets: Budget, wall: float = NOON, method: str = MODEL_INFER, **facts: object) -> Call:
     who = Principal(name=str(facts.pop("who", "me")))
-    grant = Grant([Role("r")], budgets)
+    grant = Grant([Role("r")], Limits(budgets=budgets))
     return Call(method, (), True, 0, 0, principal=who, grant=grant, wall=wall, **facts)
 
 

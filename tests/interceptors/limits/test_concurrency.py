@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from types import SimpleNamespace
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -14,12 +14,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guardhouse.interceptors import Call, Chain, Concurrency, Principal, Refusal
+from guardhouse.interceptors.limits.rules import SlotRule
+from guardhouse.interceptors.policy import Grant, Limits
+from guardhouse.interceptors.policy.rules import Role
+
+RULES = {most: SlotRule(f"r{most}", most=most) for most in range(1, 101)}
 
 
-def _call(name: str = "a", most: int | None = 3, issuer: str = "") -> Call:
-    # Of a grant the guard reads nothing but its limit.
-    grant: Any = SimpleNamespace(concurrency=most)
-    return Call("/s/m", (), True, 0, 0, principal=Principal(name, issuer=issuer), grant=grant)
+def _call(
+    name: str = "a",
+    most: int | None = 3,
+    issuer: str = "",
+    rules: Sequence[SlotRule] = (),
+    **facts: Any,
+) -> Call:
+    slots = tuple(rules) or (() if most is None else (RULES[most],))
+    grant = Grant([Role("r")], Limits(slots=slots))
+    return Call("/s/m", (), True, 0, 0, principal=Principal(name, issuer=issuer), grant=grant, **facts)
 
 
 def _gets(guard: Concurrency, call: Call) -> bool:
@@ -36,7 +47,7 @@ def _end(call: Call) -> None:
 
 def _left(guard: Concurrency, call: Call) -> int | None:
     assert call.grant is not None
-    return guard.remaining(call.principal, call.grant)
+    return next((guard.left(call, rule) for rule in call.grant.slots), None)
 
 
 def test_as_many_as_the_limit_and_one_more_when_one_ends() -> None:
@@ -73,7 +84,7 @@ def test_without_a_grant_or_a_limit_no_slot_is_taken() -> None:
     _end(nobody)
     _end(free)
 
-    assert (_left(guard, free), guard._taken) == (None, {})
+    assert (_left(guard, free), guard._kept._used) == (None, {})
     assert [call for call in (nobody, free) if "work" in vars(call)] == []
 
 
@@ -88,13 +99,43 @@ def test_who_is_who() -> None:
     ]
 
 
-def test_roles_of_several_tokens_share_the_slots_of_one_name() -> None:
-    """Who comes as several roles does not get the sum of them: each call is held against its own limit."""
-    guard = Concurrency()
-    passed = [_gets(guard, _call(most=most)) for most in (2, 2, 2, 5, 5, 5, 5, 2)]
+def test_all_limits_count_at_once_and_a_refused_call_has_no_slot_of_any() -> None:
+    """What the tighter one refuses takes nothing of the wider one, by model or all together."""
+    wide, tight = SlotRule("wide", (), most=3), SlotRule("tight", ("model",), most=1)
+    guard, named = Concurrency(), ("am", "bm", "cn", "do", "ep")
+    calls = [_call(name, rules=(wide, tight), model=model) for name, model in named]
+    passed = [_gets(guard, call) for call in calls]
 
-    assert passed == [True, True, False, True, True, True, False, False]
-    assert _left(guard, _call(most=2)) == 0
+    assert passed == [True, False, True, True, False]
+    with pytest.raises(Refusal) as refused:
+        guard.inspect(calls[4], None)
+    assert refused.value.limit == "wide"
+    for call in calls:
+        _end(call)
+    assert guard._kept._used == {}
+
+
+def test_a_limit_in_shadow_tells_and_lets_pass() -> None:
+    """The record of a call beyond it names it; slots are counted all the same, and given back."""
+    trial = SlotRule("trial", most=1, shadow=True)
+    guard, calls = Concurrency(), [_call(rules=(trial, RULES[2])) for _ in range(3)]
+    passed = [_gets(guard, call) for call in calls]
+
+    assert passed == [True, True, False]
+    assert [call.shadow for call in calls] == ["", "trial", ""]
+    for call in calls:
+        _end(call)
+    assert guard._kept._used == {}
+
+
+def test_general_limits_count_who_needs_no_role() -> None:
+    """A method that is open to all takes a slot; what is free does not."""
+    guard = Concurrency([SlotRule("peers", ("peer",), most=1)])
+    calls = [_call(peer=f"ipv4:192.0.2.{host}:1") for host in (1, 1, 2)]
+    for call in calls:
+        call.grant = None
+
+    assert [_gets(guard, call) for call in calls] == [True, False, True]
 
 
 def test_nobody_is_remembered_who_has_no_call_under_way() -> None:
@@ -105,7 +146,7 @@ def test_nobody_is_remembered_who_has_no_call_under_way() -> None:
         guard.inspect(call, None)
         _end(call)
 
-    assert guard._taken == {}
+    assert guard._kept._used == {}
 
 
 def test_a_slot_is_given_back_once() -> None:
@@ -160,7 +201,7 @@ def test_a_call_that_is_settled_takes_no_slot() -> None:
         chain.inspect(call, None)
 
     assert refused.value.reason == "CANCELLED"
-    assert guard._taken == {}
+    assert guard._kept._used == {}
 
 
 class Plain:
@@ -202,13 +243,13 @@ def test_any_order_of_messages_ends_and_work(most: int, steps: list[tuple[str, i
         elif call.work is not None and what == "end":
             call.work.let_go(thread)
             held.discard(thread)
-        assert guard._taken.get(("", "a"), 0) == plain.running() <= most
+        assert sum(guard._kept._used.values()) == plain.running() <= most
     for call in calls:
         _end(call)
         for thread in range(3):
             if call.work is not None:
                 call.work.let_go(thread)
-    assert guard._taken == {}
+    assert guard._kept._used == {}
 
 
 class Slow(dict[Any, int]):
@@ -228,7 +269,7 @@ class Slow(dict[Any, int]):
 def test_sixty_four_threads() -> None:
     """Of calls without pause from 64 threads, never more than five have a slot, and in the end none has."""
     guard, most, lock = Concurrency(), 5, threading.Lock()
-    guard._taken = Slow()
+    guard._kept._used = Slow()
     inside, highest, served = [0], [0], [0]
     barrier, usual = threading.Barrier(64), sys.getswitchinterval()
 
@@ -261,4 +302,4 @@ def test_sixty_four_threads() -> None:
 
     assert served[0] >= most
     assert highest[0] <= most
-    assert guard._taken == {}
+    assert guard._kept._used == {}

@@ -14,11 +14,12 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 
 from guardhouse.interceptors import Call, Chain, Concurrency, Guard, Principal, Refusal, Stage
-
+from guardhouse.interceptors.limits.rules import SlotRule
 from tests.interceptors.serving import COLOURS, PATIENCE, SHAPES, Serving, Watch, abort, finish, serving
 
 Code = grpc.StatusCode
 MOST = 2
+SLOTS = (SlotRule("r", most=MOST),)
 
 
 class Known(Guard):
@@ -29,7 +30,7 @@ class Known(Guard):
     def admit(self, call: Call) -> None:
         (name,) = call.values("name")
         call.principal = Principal(str(name))
-        call.grant = SimpleNamespace(concurrency=MOST)  # type: ignore[assignment] # no more of it is read
+        call.grant = SimpleNamespace(slots=SLOTS)  # type: ignore[assignment] # no more of it is read
 
 
 class Picky(Guard):
@@ -83,11 +84,11 @@ class Room:
             assert await asyncio.to_thread(self.inside.acquire, timeout=PATIENCE)
 
     def taken(self) -> int:
-        return sum(self.slots._taken.values())
+        return sum(self.slots._kept._used.values())
 
     async def emptied(self) -> bool:
         """Whether every slot is given back, once all that goes on has come to its end."""
-        return await until(lambda: not self.slots._taken)
+        return await until(lambda: not self.slots._kept._used)
 
 
 async def until(holds: Callable[[], bool]) -> bool:

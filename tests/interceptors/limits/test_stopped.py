@@ -9,8 +9,10 @@ from typing import Any
 import grpc
 
 from guardhouse.interceptors import Chain, sync
-from guardhouse.interceptors.limits.budget import Budget, Budgets, amount
+from guardhouse.interceptors.limits.budget.guard import Budgets
 from guardhouse.interceptors.limits.budget.purse import Purse
+from guardhouse.interceptors.limits.budget.units import amount
+from guardhouse.interceptors.limits.rules import Budget
 from guardhouse.interceptors.limits.stores.memory import MemoryStore
 
 
@@ -18,7 +20,9 @@ def test_a_server_that_stops_gives_nothing_back_of_work_that_goes_on() -> None:
     """The model has been come to: its call is paid for, though it has not returned as the chain ends."""
     store = MemoryStore()
     purse = Purse(store)
-    chain = Chain(Budgets(purse, [Budget("all", amount("1000 calls/day"), ())]), open_methods=["/p.S/M"])
+    chain = Chain(
+        Budgets(purse, [Budget("all", (), amount=amount("1000 calls/day"))]), open_methods=["/p.S/M"]
+    )
     began, may_return = threading.Event(), threading.Event()
 
     def work(_request: bytes, _context: object) -> bytes:

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guardhouse.interceptors.limits.stores import Account, Entry, Short, StoreError, Want
+from guardhouse.interceptors.limits.stores import Account, Drawn, Drip, Entry, Hold, Short, StoreError, Want
 from guardhouse.interceptors.limits.stores.breaker import PAUSE, PROBE, Breaker, State, admit, settle
 from guardhouse.interceptors.limits.stores.memory import MemoryStore
 
-from .accounts import account, take
+from .accounts import account, draw, drip, hold, take
 
 STEPS = st.lists(
     st.tuples(st.floats(0, 2), st.sampled_from(["ask", "well", "failed"]), st.integers(0, 9)), max_size=60
@@ -36,6 +36,16 @@ class Unsteady(MemoryStore):
         """Give, or fail."""
         self._visit()
         super().give(units)
+
+    def draw(self, drips: Sequence[Drip]) -> tuple[Drawn, ...]:
+        """Draw, or fail."""
+        self._visit()
+        return super().draw(drips)
+
+    def hold(self, process: str, holds: Sequence[Hold], seconds: float) -> tuple[int, ...]:
+        """Hold, or fail."""
+        self._visit()
+        return super().hold(process, holds, seconds)
 
     def entries(self) -> Iterator[Entry]:
         """Tell, or fail in the middle."""
@@ -99,7 +109,7 @@ def test_closes_with_the_first_success(clock: Clock) -> None:
     assert [take(breaker, 1, account()) for _ in range(5)] == [1] * 5
 
 
-@pytest.mark.parametrize("verb", ["take", "give", "entries", "reset"])
+@pytest.mark.parametrize("verb", ["take", "give", "draw", "hold", "entries", "reset"])
 def test_every_verb_counts(verb: str, clock: Clock) -> None:
     """Trouble met by any verb spares the others; also what comes in the middle of the entries."""
     store = Unsteady()
@@ -107,6 +117,8 @@ def test_every_verb_counts(verb: str, clock: Clock) -> None:
     verbs = {
         "take": lambda: take(breaker, 1, account()),
         "give": lambda: breaker.give([]),
+        "draw": lambda: draw(breaker, drip()),
+        "hold": lambda: hold(breaker, "p", 1),
         "entries": lambda: list(breaker.entries()),
         "reset": lambda: breaker.reset("ann"),
     }

@@ -11,7 +11,7 @@ import pytest
 from guardhouse.interceptors.limits.stores import Short, StoreError, Want
 from guardhouse.interceptors.limits.stores.redis import RedisStore
 
-from .accounts import account, take
+from .accounts import account, draw, drip, hold, take
 
 ONE_TAKEN = b"*2\r\n:0\r\n:1\r\n"
 
@@ -133,6 +133,39 @@ def test_nonsense(listener: Listener, answer: bytes) -> None:
         take(store, 1, account())
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b":1\r\n",
+        b"*0\r\n",
+        b"*1\r\n:1\r\n",
+        b"*2\r\n:1\r\n$1\r\n0\r\n",
+        b"*3\r\n:1\r\n$1\r\nx\r\n:0\r\n",
+        b"*3\r\n:1\r\n$1\r\n0\r\n:-1\r\n",
+        b"*3\r\n:4\r\n$1\r\n0\r\n:0\r\n",
+        b"*3\r\n:-1\r\n$1\r\n1\r\n:0\r\n",
+        b"*3\r\n:0\r\n$1\r\n1\r\n:2\r\n",
+        b"*3\r\n:0\r\n$1\r\n1\r\n:-1\r\n",
+        b"*3\r\n:0\r\n$2\r\n-1\r\n:0\r\n",
+        b"*3\r\n:0\r\n$3\r\nnan\r\n:0\r\n",
+        b"*6\r\n:2\r\n$1\r\n0\r\n:0\r\n:2\r\n$1\r\n0\r\n:0\r\n",
+    ],
+)
+def test_nonsense_of_rates_and_slots(listener: Listener, answer: bytes) -> None:
+    """Is no unit drawn and no slot had."""
+    listener.answer = answer
+    listener.go.set()
+    store = RedisStore(f"redis://127.0.0.1:{listener.port}", timeout=5)
+    with pytest.raises(StoreError, match=r"^redis://127\.0\.0\.1:\d+: [^\n]+$"):
+        draw(store, drip(least=2, most=3))
+    if answer != b"*1\r\n:1\r\n":
+        with pytest.raises(StoreError, match=r"^redis://127\.0\.0\.1:\d+: [^\n]+$"):
+            hold(store, "p", 1)
+    listener.answer = b"*1\r\n:2\r\n"
+    with pytest.raises(StoreError, match="an answer that is none"):
+        hold(store, "p", 1)
+
+
 def test_sense(listener: Listener) -> None:
     """The same listener is believed when it says what the script would: the nonsense is what was refused."""
     listener.answer = ONE_TAKEN
@@ -141,6 +174,10 @@ def test_sense(listener: Listener) -> None:
     assert take(store, 1, account()) == 1
     listener.answer = b"*2\r\n:1\r\n:0\r\n"
     assert store.take([Want(account(), 1, 1)]) == Short(account(), 0)
+    listener.answer = b"*3\r\n:2\r\n$1\r\n0\r\n:0\r\n"
+    assert draw(store, drip(least=2, most=3)) == [2]
+    listener.answer = b"*1\r\n:1\r\n"
+    assert hold(store, "p", 1) == 1
 
 
 def test_anew_after_any_error(listener: Listener) -> None:

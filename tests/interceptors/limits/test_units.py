@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from guardhouse.interceptors.call import Call
 from guardhouse.interceptors.limits.budget.units import (
     UNITS,
     Amount,
@@ -16,7 +17,6 @@ from guardhouse.interceptors.limits.budget.units import (
     worst,
 )
 from guardhouse.interceptors.limits.budget.windows import PERIODS
-from guardhouse.interceptors.call import Call
 from guardhouse.interceptors.methods import MODEL_INFER
 from guardhouse.protos import inference_pb2
 

@@ -37,11 +37,6 @@ class Rate(NamedTuple):
         """Calls per second in the long run."""
         return self.count / self.period
 
-    def stricter(self, other: Rate) -> Rate:
-        """The one of the two that lets less through; of equal rates, the one with the lower burst."""
-        mine, theirs = self.count * other.period, other.count * self.period
-        return self if (mine, self.burst) <= (theirs, other.burst) else other
-
 
 def duration(text: str) -> float:
     """Seconds in "250ms", "30s", "5m", "1h" or "7d"."""

@@ -11,7 +11,9 @@ from typing import Final, NamedTuple
 from .gcra import Limit, decide, left
 
 MOST_KEYS: Final = 1_000_000  # about 200 MB of distinct holders active at once
-LOOKS: Final = 8  # old keys a new one looks at to find room: what a call costs does not grow with their number
+LOOKS: Final = (
+    8  # old keys a new one looks at to find room: what a call costs does not grow with their number
+)
 # The holder and the rate: a new rate under an old name begins with a bucket of its own.
 Key = tuple[str, Limit]
 
@@ -32,12 +34,14 @@ class Answer(NamedTuple):
         at: The place of the one that is to be waited for; where all have passed, of the one with least left.
         left: Units that its bucket would still give at once.
         full: Seconds until that is full again.
+        alone: Whether this process alone has decided, though others share the rate.
     """
 
     wait: float
     at: int = 0
     left: int = 0
     full: float = 0.0
+    alone: bool = False
 
 
 class Buckets:
@@ -75,6 +79,10 @@ class Buckets:
                 owed = self._arrivals.get(key, 0.0)
                 self._arrivals[key] = max(arrival, owed + draw.units * draw.limit.interval)
             return best
+
+    def fetch(self, draws: Sequence[Draw], since: float) -> Answer:
+        """As `draw` has it: nobody else need be asked."""
+        return self.draw(draws, since)
 
     def left(self, draw: Draw, now: float) -> int:
         """Units that the bucket would give at *now*."""

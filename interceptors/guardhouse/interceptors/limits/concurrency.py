@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Collection, Iterable, Sequence
 from functools import partial
 from typing import Any, Final
@@ -11,42 +12,56 @@ from guardhouse.interceptors.call import Call
 from guardhouse.interceptors.chain import Guard, Stage
 from guardhouse.interceptors.methods import FREE
 from guardhouse.interceptors.refusal import Refusal
+from guardhouse.interceptors.verbs import Later
 from guardhouse.interceptors.work import work_of
 
-from .rate import note_shadow
 from .rules import SlotRule
-from .scopes import Holders
+from .scopes import Holders, note_alone, note_shadow
+from .shared_slots import SharedSlots
+from .slots import TAKEN, Slot, Slots, Taken
 
 RETRY_AFTER: Final = 0.1  # seconds; nobody knows when a call will end
+Try = tuple[Sequence[SlotRule], Sequence[Slot]]
 
 
 class Concurrency(Guard):
     """Gives each call one slot of every limit at its first message, or refuses it if one has none left.
 
-    A stream has one slot, however many messages it carries. The lock makes a decision one step for threads.
+    A stream has one slot, however many messages it carries.
 
     Args:
         general: The limits that count everybody, for calls of callers who need no role.
+        kept: Where slots are counted; in memory if None.
         free: Paths of methods that need no slot.
     """
 
     stage = Stage.BUDGET
 
-    def __init__(self, general: Iterable[SlotRule] = (), free: Collection[str] = FREE) -> None:
+    def __init__(
+        self,
+        general: Iterable[SlotRule] = (),
+        kept: Slots | SharedSlots | None = None,
+        free: Collection[str] = FREE,
+    ) -> None:
         self._general, self._free = tuple(general), free
+        self._kept = kept or Slots()
         self._holders = Holders()
-        self._taken: dict[str, int] = {}  # of those who have any
         self._holding: dict[Call, list[str]] = {}
         self._lock = threading.Lock()
 
     def inspect(self, call: Call, request: Any) -> None:
         """Take a slot, unless the call has one or needs none."""
         rules = self.counting(call)
-        if rules and call not in self._holding:
-            self._take(call, rules)
-            work_of(call).when_over(partial(self._give_back, call))
-            if call.closed:  # settled meanwhile by another thread
-                raise Refusal("CANCELLED", "the call has ended")
+        if not rules or call in self._holding:
+            return
+        firm = [rule for rule in rules if not rule.shadow]
+        tries = [(firm, self._slots(call, firm))] if firm else []
+        tries += [([rule], self._slots(call, [rule])) for rule in rules if rule.shadow]
+        for place, (tried, slots) in enumerate(tries):
+            taken = self._kept.take(slots)
+            if taken is None:
+                raise Later(partial(self._fetch, call, tries[place:], time.monotonic()))
+            self._apply(call, tried, slots, taken)
 
     def counting(self, call: Call) -> Sequence[SlotRule]:
         """The limits that count *call*."""
@@ -55,27 +70,42 @@ class Concurrency(Guard):
         return self._general if call.grant is None else call.grant.slots
 
     def left(self, call: Call, rule: SlotRule) -> int:
-        """Calls that would get a slot of *rule* now."""
-        return max(0, rule.most - self._taken.get(self._holders.of(rule, "slots", call), 0))
+        """Calls that would get a slot of *rule* now, as far as is known here."""
+        return max(0, rule.most - self._kept.used(self._holders.of(rule, "slots", call)))
 
-    def _take(self, call: Call, rules: Sequence[SlotRule]) -> None:
-        named = [(self._holders.of(rule, "slots", call), rule) for rule in rules]
+    def _slots(self, call: Call, rules: Iterable[SlotRule]) -> list[Slot]:
+        return [Slot(self._holders.of(rule, "slots", call), rule.most) for rule in rules]
+
+    def _fetch(self, call: Call, tries: Iterable[Try], since: float) -> None:
+        """The same, where a store must be asked. Blocks."""
+        for tried, slots in tries:
+            self._apply(call, tried, slots, self._kept.fetch(slots, since))
+
+    def _apply(self, call: Call, rules: Sequence[SlotRule], slots: Sequence[Slot], taken: Taken) -> None:
+        """Do as was found: hold the slots, refuse, or tell in shadow."""
+        if taken.alone:
+            note_alone(call, *(rule.name for rule in rules))
+        if taken.full == TAKEN:
+            self._hold(call, [slot.holder for slot in slots])
+        elif rules[taken.full].shadow:
+            note_shadow(call, rules[taken.full].name)
+        else:
+            rule = rules[taken.full]
+            note = f"{rule.name}: {rule.most} at once"
+            limit = "concurrency" if rule.per == ("principal",) else rule.name
+            raise Refusal("CONCURRENCY_LIMITED", note, retry_after=RETRY_AFTER, limit=limit)
+
+    def _hold(self, call: Call, holders: list[str]) -> None:
         with self._lock:
-            full = [(name, rule) for name, rule in named if self._taken.get(name, 0) >= rule.most]
-            for _, rule in full:
-                if not rule.shadow:
-                    note = f"{rule.name}: {rule.most} at once"
-                    limit = "concurrency" if rule.per == ("principal",) else rule.name
-                    raise Refusal("CONCURRENCY_LIMITED", note, retry_after=RETRY_AFTER, limit=limit)
-                note_shadow(call, rule.name)
-            names = [name for name, _ in named]
-            for name in names:  # in shadow too: what is over the limit is counted
-                self._taken[name] = self._taken.get(name, 0) + 1
-            self._holding[call] = names
+            first = call not in self._holding
+            self._holding.setdefault(call, []).extend(holders)
+        if first:
+            work_of(call).when_over(partial(self._give_back, call))
+        if call.closed:  # settled meanwhile by another thread
+            raise Refusal("CANCELLED", "the call has ended")
 
     def _give_back(self, call: Call) -> None:
         with self._lock:
-            for name in self._holding.pop(call, ()):
-                taken = self._taken.pop(name) - 1
-                if taken:
-                    self._taken[name] = taken
+            holders = self._holding.pop(call, ())
+        if holders:
+            self._kept.give_back(holders)

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any
 
 from guardhouse.interceptors.call import Call
 from guardhouse.interceptors.chain import Guard, Stage
 from guardhouse.interceptors.methods import FREE
 from guardhouse.interceptors.refusal import Refusal
+from guardhouse.interceptors.verbs import Later
 
 from .buckets import Answer, Buckets, Draw
 from .budget.units import message_cost
 from .gcra import limit
+from .leases import Leases
 from .rules import RateRule
-from .scopes import Holders
+from .scopes import Holders, note_alone, note_shadow
+
+Try = tuple[Sequence[RateRule], Sequence[Draw]]
 
 
 class Rates:
@@ -23,18 +29,18 @@ class Rates:
 
     Args:
         general: The rates that count everybody, for calls of callers who need no role.
-        buckets: Where they are kept.
+        kept: Where they are kept; in memory if None.
     """
 
-    def __init__(self, general: Iterable[RateRule] = (), buckets: Buckets | None = None) -> None:
+    def __init__(self, general: Iterable[RateRule] = (), kept: Buckets | Leases | None = None) -> None:
         self._general = tuple(general)
-        self._buckets = buckets or Buckets()
+        self._kept = kept or Buckets()
         self._holders = Holders()
 
     @property
     def keys(self) -> int:
         """Buckets that are kept."""
-        return self._buckets.keys
+        return self._kept.keys
 
     def counting(self, call: Call) -> Sequence[RateRule]:
         """The rates that count *call*. What needs no credential and asks nothing of a model is free."""
@@ -43,23 +49,24 @@ class Rates:
         return () if call.method in FREE else self._general
 
     def charge(self, call: Call, rules: Sequence[RateRule], request: Any = None) -> None:
-        """Charge *call* to all *rules*, or refuse it and charge none. *request*: what units are counted in."""
+        """Charge *call* to all *rules*, or refuse it and charge none. *request*: what has units."""
         firm = [rule for rule in rules if not rule.shadow]
-        if firm:
-            answer = self._buckets.draw(self._draws(call, firm, request), call.now)
-            if answer.wait:
-                raise _refusal(firm[answer.at], answer)
-            if not call.units:
-                full = math.ceil(answer.full)
-                call.trailers = (*call.trailers, ("ratelimit", f'"rate";r={answer.left};t={full}'))
-            call.units += 1
-        for rule in rules:
-            if rule.shadow and self._buckets.draw(self._draws(call, [rule], request), call.now).wait:
-                note_shadow(call, rule.name)
+        tries = [(firm, self._draws(call, firm, request))] if firm else []
+        tries += [([rule], self._draws(call, [rule], request)) for rule in rules if rule.shadow]
+        for place, (tried, draws) in enumerate(tries):
+            answer = self._kept.draw(draws, call.now)
+            if answer is None:
+                raise Later(partial(self._fetch, call, tries[place:], time.monotonic()))
+            _apply(call, tried, answer)
+
+    def _fetch(self, call: Call, tries: Iterable[Try], since: float) -> None:
+        """The same, where a store must be asked. Blocks."""
+        for tried, draws in tries:
+            _apply(call, tried, self._kept.fetch(draws, since))
 
     def left(self, call: Call, rule: RateRule) -> int:
         """Units of *rule* that would pass for *call* now."""
-        return self._buckets.left(self._draws(call, [rule], None)[0], call.now)
+        return self._kept.left(self._draws(call, [rule], None)[0], call.now)
 
     def _draws(self, call: Call, rules: Iterable[RateRule], request: Any) -> list[Draw]:
         of = self._holders.of
@@ -73,10 +80,20 @@ class Rates:
         ]
 
 
-def note_shadow(call: Call, name: str) -> None:
-    """Note that a limit in shadow would have refused *call*."""
-    if name not in call.shadow.split():
-        call.shadow = f"{call.shadow} {name}".lstrip()
+def _apply(call: Call, rules: Sequence[RateRule], answer: Answer) -> None:
+    """Do as *answer* says of *rules*: refuse, tell in shadow, or charge."""
+    rule = rules[answer.at]
+    if answer.alone:
+        note_alone(call, *(each.name for each in rules))
+    if answer.wait and rule.shadow:
+        note_shadow(call, rule.name)
+    elif answer.wait:
+        raise _refusal(rule, answer)
+    elif not rule.shadow:
+        if not call.units:
+            told = f'"rate";r={answer.left};t={math.ceil(answer.full)}'
+            call.trailers = (*call.trailers, ("ratelimit", told))
+        call.units += 1
 
 
 def _refusal(rule: RateRule, answer: Answer) -> Refusal:

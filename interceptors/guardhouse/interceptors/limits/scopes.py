@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
-from typing import Final
+from typing import Final, TypeVar
 from urllib.parse import quote, unquote
 
 from guardhouse.interceptors.bounded import Bounded
@@ -38,6 +38,26 @@ class Scope:
     def applies(self, roles: frozenset[str]) -> bool:
         """Whether it counts the calls of who holds *roles*."""
         return self.roles is None or bool(self.roles & roles)
+
+
+S = TypeVar("S", bound=Scope)
+
+
+def told(scopes: Iterable[S]) -> list[S]:
+    """Those *scopes* by which a caller is counted whatever the model and the method."""
+    return [each for each in scopes if not {"model", "method"} & set(each.per)]
+
+
+def note_shadow(call: Call, name: str) -> None:
+    """Note that a limit in shadow would have refused *call*."""
+    if name not in call.shadow.split():
+        call.shadow = f"{call.shadow} {name}".lstrip()
+
+
+def note_alone(call: Call, *names: str) -> None:
+    """Note that limits were decided about *call* by this process alone, as their store did not answer."""
+    known = call.degraded.split()
+    call.degraded = " ".join((*known, *(name for name in names if name not in known)))
 
 
 class Holders:

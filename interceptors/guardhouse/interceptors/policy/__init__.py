@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from guardhouse.interceptors import documents
 from guardhouse.interceptors.bounded import Bounded
 from guardhouse.interceptors.call import Principal
 from guardhouse.interceptors.documents import Problem
+from guardhouse.interceptors.limits.rules import Budget
 
 from .explain import Explanation, explain
 from .file import contents
@@ -95,6 +96,15 @@ class Policy:
         self._grants: Bounded[frozenset[str], Grant] = Bounded(1024)
         self.grant = lru_cache(REMEMBERED)(self._grant)
 
+    def of_role(self, name: str) -> Limits:
+        """The limits that the role called *name* sets by itself."""
+        return self.limits.where(lambda limit: limit.name == name)
+
+    @property
+    def listed(self) -> Limits:
+        """The limits that are no role's own."""
+        return self.limits.where(lambda limit: limit.name not in self.roles)
+
     @classmethod
     def load(cls, path: str | Path) -> Policy:
         """The policy in the file at *path*. Raises ConfigError with every problem, by line."""
@@ -125,8 +135,16 @@ class Policy:
             self._grants.put(held, known)
         return known
 
-    def explain(self, principal: Principal, method: str, model: str = "") -> Explanation:
-        """Why *principal* may or may not call *method*, a path, for *model* ("" for none)."""
-        return explain(
-            self.open_methods, self.roles, self.bindings, self.grant(principal), principal, method, model
-        )
+    def explain(
+        self,
+        principal: Principal,
+        method: str,
+        model: str = "",
+        left: Callable[[Budget], str] = lambda _: "",
+    ) -> Explanation:
+        """Why *principal* may or may not call *method*, a path, for *model* ("" for none).
+
+        *left* says what is left of a budget, in words.
+        """
+        grant = self.grant(principal)
+        return explain(self.open_methods, self.roles, self.bindings, grant, principal, method, model, left)

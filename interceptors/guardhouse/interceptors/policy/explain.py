@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
-from guardhouse.interceptors.limits.rules import Budget, RateRule
-from guardhouse.interceptors.limits.scopes import Scope
-from guardhouse.interceptors.limits.budget.units import format_amount, rate_words
 from guardhouse.interceptors.call import Principal
+from guardhouse.interceptors.limits.budget.units import format_amount, rate_words
+from guardhouse.interceptors.limits.rules import Budget
+from guardhouse.interceptors.limits.scopes import Scope
 from guardhouse.interceptors.methods import MODEL_NAMES, SERVICES
 
 from .grants import Decision, Grant
@@ -61,7 +61,7 @@ class Explanation(NamedTuple):
             f"asked: {asked}",
             *(_line("binding", each) for each in self.bindings),
             f"roles held: {', '.join(self.roles) or 'none'}",
-            f"limits: {', '.join(self.limits)}",
+            f"limits: {'; '.join(self.limits)}",
             *(_line("rule", each) for each in self.rules),
             f"{'ALLOWED' if self.decision.allowed else 'DENIED'}: {self.why}",
         ]
@@ -79,6 +79,7 @@ def explain(
     principal: Principal,
     method: str,
     model: str,
+    left: Callable[[Budget], str],
 ) -> Explanation:
     """Go through everything that was considered. The decision itself is *grant*'s own."""
     if method in NO_MODEL:
@@ -92,7 +93,7 @@ def explain(
         model,
         tuple(_binding(binding, principal) for binding in bindings),
         tuple(sorted(grant.roles)),
-        limits(grant),
+        limits(grant, left),
         (
             *(_rule(rule, method, model, deny=True) for rule in denies),
             *(_rule(rule, method, model, deny=False) for rule in allows),
@@ -102,21 +103,21 @@ def explain(
     )
 
 
-def limits(held: Limits | Grant) -> tuple[str, ...]:
-    """Limits in words, those of a kind together; that there is no rate is told too."""
-    rates = tuple(map(rate_limit_words, held.rates)) or ("no rate limit",)
-    slots = (f"{each.most} at the same time{_whose(each)}" for each in held.slots)
-    return (*rates, *slots, *map(budget_words, held.budgets))
+def limits(held: Limits | Grant, left: Callable[[Budget], str] = lambda _: "") -> tuple[str, ...]:
+    """Limits in words, with their names; that there is no rate is told too.
+
+    Args:
+        held: All of them.
+        left: What is left of a budget, in words; "" where nobody knows.
+    """
+    rates = [_named(rule, rate_words(rule.rate, rule.unit)) for rule in held.rates] or ["no rate limit"]
+    slots = [_named(rule, f"{rule.most} at the same time") for rule in held.slots]
+    budgets = [_named(budget, format_amount(budget.amount) + left(budget)) for budget in held.budgets]
+    return (*rates, *slots, *budgets)
 
 
-def rate_limit_words(rule: RateRule) -> str:
-    """How often, for whom together."""
-    return f"{rate_words(rule.rate, rule.unit)}{_whose(rule)}"
-
-
-def budget_words(budget: Budget) -> str:
-    """How much, for whom together."""
-    return f"{format_amount(budget.amount)}{_whose(budget)}"
+def _named(scope: Scope, words: str) -> str:
+    return f"{scope.name}: {words}{_whose(scope)}"
 
 
 def _whose(scope: Scope) -> str:

@@ -11,7 +11,7 @@ from guardhouse.interceptors.documents.sections import Section, boolean, integer
 from guardhouse.interceptors.documents.units import Rate
 from guardhouse.interceptors.limits.budget.units import Amount, amount, unit_rate
 from guardhouse.interceptors.limits.rules import Budget, RateRule, SlotRule
-from guardhouse.interceptors.limits.scopes import CLAIM, PARTS
+from guardhouse.interceptors.limits.scopes import CLAIM, PARTS, Scope
 
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
 MOST_PARTS: Final = 4
@@ -27,12 +27,21 @@ class Limits(NamedTuple):
     budgets: tuple[Budget, ...] = ()
 
     def __add__(self, other: Limits) -> Limits:  # type: ignore[override] # not a tuple's
-        return Limits(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))
+        rates, slots, budgets = other
+        return Limits(self.rates + rates, self.slots + slots, self.budgets + budgets)
 
     def counting(self, roles: frozenset[str] | None) -> Limits:
         """Those that count who holds *roles*; where that is None, those that count everybody."""
         held = roles or frozenset()
-        return Limits(*(tuple(each for each in kind if each.applies(held)) for kind in self))
+        return self.where(lambda limit: limit.applies(held))
+
+    def where(self, wanted: Callable[[Scope], bool]) -> Limits:
+        """Those that are *wanted*."""
+        return Limits(
+            tuple(filter(wanted, self.rates)),
+            tuple(filter(wanted, self.slots)),
+            tuple(filter(wanted, self.budgets)),
+        )
 
 
 def of_role(role: str, section: Section) -> Limits:
@@ -62,14 +71,20 @@ def of_all(top: Section, roles: Collection[str] | None) -> Limits:
             _note_twice(section, [each.amount for each in more.budgets])
         taken.add(scope["name"])
         if exact:
-            more = more._replace(budgets=tuple(Budget(**scope, amount=each.amount, exact=True) for each in more.budgets))
+            more = more._replace(
+                budgets=tuple(Budget(**scope, amount=each.amount, exact=True) for each in more.budgets)
+            )
         found += more
     return found
 
 
 def _limits(section: Section, scope: dict[str, Any]) -> Limits:
     """The keys `rate`, `burst`, `concurrency` and `budget` of *section*, as limits of *scope*."""
-    rate, most, amounts = _rate(section), section.optional("concurrency", integer(1, MOST_AT_ONCE), None), _amounts(section)
+    rate, most, amounts = (
+        _rate(section),
+        section.optional("concurrency", integer(1, MOST_AT_ONCE), None),
+        _amounts(section),
+    )
     return Limits(
         () if rate is None else (RateRule(**scope, rate=rate[0], unit=rate[1]),),
         () if most is None else (SlotRule(**scope, most=most),),

@@ -55,7 +55,7 @@ def show(config: Path, overrides: tuple[str, ...], *, past: bool, as_json: bool)
     guardhouse limits show gate/guardhouse.yaml --json
     """
     now = time.time()
-    with _opened(_settings(config, overrides)) as store:
+    with opened(_settings(config, overrides)) as store:
         accounts = [_facts(entry) for entry in store.entries() if past or entry.ends > now]
     emit({"accounts": accounts}, as_json, _table(accounts))
 
@@ -75,7 +75,7 @@ def reset(config: Path, account: str, overrides: tuple[str, ...], *, as_json: bo
     guardhouse limits reset gate/guardhouse.yaml "tenants calls/day claim.tenant=acme"
     """
     settings = _settings(config, overrides)
-    with _opened(settings) as store:
+    with opened(settings) as store:
         if not any(entry.name == account for entry in store.entries()):
             raise click.ClickException(f"there is no account {account!r}: see `guardhouse limits show`")
         _write_down(settings, account)
@@ -92,7 +92,7 @@ def _settings(config: Path, overrides: tuple[str, ...]) -> Config:
 
 
 @contextmanager
-def _opened(settings: Config) -> Iterator[Store]:
+def opened(settings: Config) -> Iterator[Store]:
     """The store, if it outlasts a server. A file that no server has made yet is not made."""
     from guardhouse.interceptors.limits.stores import StoreError
     from guardhouse.server.opened import budget_store

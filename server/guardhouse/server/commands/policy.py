@@ -1,5 +1,9 @@
 """`guardhouse policy`: what does the policy say about a call, and why?"""
 
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +14,8 @@ from guardhouse.server.commands.options import CONFIG, find_directory
 from guardhouse.server.commands.output import emit
 
 if TYPE_CHECKING:
-    from guardhouse.interceptors.call import Principal
+    from guardhouse.interceptors.call import Call, Principal
+    from guardhouse.interceptors.limits.rules import Budget
     from guardhouse.interceptors.policy import Explanation, Policy
 
 EXAMPLE = """\b
@@ -61,12 +66,15 @@ def explain_command(
 ) -> None:
     """Say whether a call would be allowed, and every binding and rule that was considered.
 
+    Of a configuration whose store outlasts its servers it is told too what is left of each budget.
+
     Without --config and --policy: the configuration in this folder, or .demo. Exit code 0: allowed;
     1: denied; 2: the question cannot be answered.
     """
     policy = _policy(config_path, policy_path)
-    who = _principal(principal, claims, api_key)
-    explanation = policy.explain(who, _path(method), model)
+    who, path = _principal(principal, claims, api_key), _path(method)
+    with _lefts(config_path, policy_path, who, path, model) as left:
+        explanation = policy.explain(who, path, model, left)
     emit(facts(explanation), as_json, "\n".join(explanation.lines()))
     context.exit(0 if explanation.decision.allowed else 1)
 
@@ -98,6 +106,43 @@ def _policy(config_path: Path | None, policy_path: Path | None) -> "Policy":
         raise Unusable(str(error)) from error
 
 
+@contextmanager
+def _lefts(
+    config_path: Path | None, policy_path: Path | None, who: "Principal", path: str, model: str
+) -> Iterator[Callable[["Budget"], str]]:
+    """What says how much is left of a budget to such a call: from the store, where one can be asked."""
+    from guardhouse.interceptors.call import Call
+    from guardhouse.server.commands.limits import Unreachable, opened
+    from guardhouse.server.config import load
+
+    def unknown(_budget: "Budget") -> str:
+        return ""
+
+    if policy_path is not None:
+        yield unknown
+        return
+    try:
+        with opened(load(config_path or find_directory(None) / CONFIG)) as store:
+            entries = {(entry.name, entry.window): entry.spent for entry in store.entries()}
+    except Unreachable:
+        yield unknown
+        return
+    call = Call(path, (), True, time.time_ns(), 0, wall=time.time(), principal=who, model=model)
+    yield partial(_left_words, entries, call)
+
+
+def _left_words(spent: Mapping[tuple[str, str], int], call: "Call", budget: "Budget") -> str:
+    """What is left to *call*; nobody says from which network it would come."""
+    from guardhouse.interceptors.limits.budget.accounts import Accounts
+    from guardhouse.interceptors.limits.budget.units import amount_words
+
+    if "peer" in budget.per:
+        return ""
+    account = Accounts().of(budget, call)
+    left = max(0, account.limit - spent.get((account.name, account.window), 0))
+    return f" ({amount_words(budget.amount._replace(count=left))} left)"
+
+
 def _policy_of(config_path: Path | None) -> Path:
     from guardhouse.server.config import load
 
@@ -122,8 +167,9 @@ def _principal(name: str, claims: tuple[str, ...], api_key: str) -> "Principal":
         if not (key and equals and value):
             raise Unusable(f"--claim: `{claim}` is not name=value; write for example roles=analyst")
         values.setdefault(key, []).append(value)
+    said = {key: found[0] if len(found) == 1 else found for key, found in values.items()}
     certificate = name if name.startswith("spiffe://") else ""
     subject = "" if certificate else name
     return Principal(
-        name=name or api_key, certificate=certificate, subject=subject, api_key=api_key, claims=values
+        name=name or api_key, certificate=certificate, subject=subject, api_key=api_key, claims=said
     )

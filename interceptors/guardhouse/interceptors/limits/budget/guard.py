@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 from guardhouse.interceptors.call import Call
 from guardhouse.interceptors.chain import LOG, Guard, Stage
 from guardhouse.interceptors.limits.rules import Budget
+from guardhouse.interceptors.limits.scopes import note_shadow, told
 from guardhouse.interceptors.limits.stores import Account, Short, StoreError
 from guardhouse.interceptors.methods import FREE
 from guardhouse.interceptors.refusal import Refusal
@@ -115,8 +116,7 @@ class Budgets(Guard):
 
     def counting(self, call: Call) -> list[tuple[Budget, Account]]:
         """What *call* would be counted on that can be told without a message: not by model or method."""
-        told = [each for each in self._counting(call) if not {"model", "method"} & set(each.per)]
-        return [(each, self._accounts.of(each, call)) for each in told]
+        return [(each, self._accounts.of(each, call)) for each in told(self._counting(call))]
 
     def left(self, account: Account) -> int | None:
         """Units that *account* has; None where that cannot be told now. May block."""
@@ -185,8 +185,8 @@ class Budgets(Guard):
         """Hold what a budget in shadow let through; note what it would have refused."""
         if not isinstance(found, Short):
             self._hold(call, [shadow])
-        elif shadow.budget.name not in call.shadow.split():
-            call.shadow = f"{call.shadow} {shadow.budget.name}".lstrip()
+        else:
+            note_shadow(call, shadow.budget.name)
 
 
 def costs(held: Sequence[Charge], call: Call, beyond_ns: int = 0) -> list[int]:

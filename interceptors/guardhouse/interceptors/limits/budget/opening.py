@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 
 from guardhouse.interceptors.chain import LOG
+from guardhouse.interceptors.limits.rules import Budget
+from guardhouse.interceptors.limits.stores import Store, StoreError
+from guardhouse.interceptors.limits.stores.memory import MemoryStore
 
 from .guard import Budgets
 from .purse import Purse
 from .units import Clamps
-from guardhouse.interceptors.limits.rules import Budget
-from guardhouse.interceptors.limits.stores import Store, StoreError
-from guardhouse.interceptors.limits.stores.memory import MemoryStore
 
 
 def opened(

@@ -18,7 +18,6 @@ from typing import Final
 
 from guardhouse.interceptors.bounded import Bounded
 from guardhouse.interceptors.chain import LOG
-
 from guardhouse.interceptors.limits.stores import Account, Short, Store, UnaskedError, Want
 
 AHEAD: Final = 500  # a five-hundredth of a budget is taken ahead

@@ -69,6 +69,11 @@ def format_amount(amount: Amount) -> str:
     return f"{amount.count // SMALLEST.get(amount.unit, 1)} {amount.unit}/{amount.period}"
 
 
+def amount_words(amount: Amount) -> str:
+    """How much of a unit, without the window: "12.5 seconds"."""
+    return f"{amount.count / SMALLEST.get(amount.unit, 1):.15g} {amount.unit}"
+
+
 def unit_rate(text: str) -> tuple[Rate, str]:
     """The rate in "100/s", "5000 elements/s", "200 rows/m" or "10MiB/s", and what it counts.
 

@@ -62,9 +62,9 @@ class Drip(NamedTuple):
     Attributes:
         name: Whose and which: the same text is the same rate, in every process. As that of an account.
         interval: Seconds that one unit costs, above 0.
-        tolerance: Seconds of units that may be drawn at once: the burst times the interval.
-        least: 1 or more.
-        most: Not less.
+        tolerance: Seconds of units that may be drawn at once: the burst times the interval, above 0.
+        least: 1 or more; more than the burst will never pass.
+        most: Not less, up to 2**53 - 1, as is the burst.
     """
 
     name: str
@@ -79,7 +79,8 @@ class Drawn(NamedTuple):
 
     Attributes:
         units: How many; 0 where fewer than *least* would pass.
-        wait: Seconds until *least* would pass, if nobody else draws; 0.0 where they have.
+        wait: Seconds until *least* would pass, if nobody else draws; 0.0 where they have, `inf` where they
+            never will.
         left: Units that would still pass at once.
     """
 
@@ -89,7 +90,10 @@ class Drawn(NamedTuple):
 
 
 class Hold(NamedTuple):
-    """*slots* that one process wants to have in all, of the *limit* that all processes may have together."""
+    """*slots* (0 to *limit*) that one process wants to have in all, of those that all may have together.
+
+    The name is as that of an account, the limit 1 to 2**53 - 1.
+    """
 
     name: str
     limit: int
@@ -131,21 +135,29 @@ class Store(Protocol):
     def draw(self, drips: Sequence[Drip]) -> tuple[Drawn, ...]:
         """Draw from every rate what it gives, each by itself, no two of them one; in the order of *drips*.
 
-        By the store's own clock. Nothing is ever given back, so a rate that has told to wait has told the
-        truth until then. What is drawn counts as used. A rate that is full again is forgotten.
+        In any time, and any number of processes, at most the burst and what the rate gives in that time.
+        Nothing is ever given back, so a rate that has told to wait has told the truth until then. Where this
+        fails with StoreError it may have happened all the same: then it is drawn.
+
+        By the store's own clock. That clock set back makes nobody richer, and nobody waits for it to catch
+        up; set ahead, it fills up each rate as that time would. What was drawn stays so where the interval or
+        the tolerance of a name change: it is counted in units. A rate that is full again is forgotten.
         """
 
     def hold(self, process: str, holds: Sequence[Hold], seconds: float) -> tuple[int, ...]:
         """Say how many slots *process* has of each name from now on, for so many *seconds*; how many it has.
 
-        Fewer than before is always granted. More only as far as those of all others, whose time is not over,
-        leave room under the limit. It says what is, not what changes: said twice it is the same, so it may
-        be tried again after any StoreError. A process that says nothing more has none once its time is over.
+        As many as those of all others, whose time is not over, leave under the limit: all that are held
+        together are never more. So fewer than before, or as many, are always granted, but where the limit is
+        lower than it was, or the time of *process* was over. It says what is, not what changes: said twice it
+        is the same, so it may be tried again after any StoreError. A process that says nothing more has none
+        once its time is over; it should count that time from before it asked.
 
         Args:
             process: Up to 64 printable characters, no blank; no two processes have the same.
             holds: No two of one name.
-            seconds: By the store's own clock.
+            seconds: Above 0, up to a day, by the store's own clock. One that is set back does not make it
+                longer; where it is set ahead, time is over early.
         """
 
     def entries(self) -> Iterator[Entry]:

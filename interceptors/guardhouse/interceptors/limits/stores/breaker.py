@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final, NamedTuple
 
-from . import Account, Entry, Short, Store, StoreError, UnaskedError, Want
+from . import Account, Drawn, Drip, Entry, Hold, Short, Store, StoreError, UnaskedError, Want
 
 PAUSE: Final = 0.5  # seconds that the store is left alone after a failure
 PROBE: Final = 1.0  # seconds after which a probe that does not come back no longer keeps out the next
@@ -71,6 +71,16 @@ class Breaker:
         """See `Store`."""
         with self._watched():
             self._store.give(units)
+
+    def draw(self, drips: Sequence[Drip]) -> tuple[Drawn, ...]:
+        """See `Store`."""
+        with self._watched():
+            return self._store.draw(drips)
+
+    def hold(self, process: str, holds: Sequence[Hold], seconds: float) -> tuple[int, ...]:
+        """See `Store`."""
+        with self._watched():
+            return self._store.hold(process, holds, seconds)
 
     def entries(self) -> Iterator[Entry]:
         """See `Store`."""

@@ -1,4 +1,4 @@
-"""Budgets of one process, gone with it."""
+"""Limits of one process, gone with it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
 
-from . import GRACE, Account, Entry, Short, StoreError, Want
-from .checks import check_units, check_wants
+from . import GRACE, Account, Drawn, Drip, Entry, Hold, Short, StoreError, Want
+from .checks import check_drips, check_holds, check_units, check_wants
+from .memory_rates import MemoryRates
+from .memory_slots import MemorySlots
 from .portions import portions
 
 MOST = 1_000_000  # accounts, of some 500 bytes each; one more is refused, so that none comes back richer
@@ -23,17 +25,21 @@ class _Kept(NamedTuple):
 
 
 class MemoryStore:
-    """A dictionary under a lock.
+    """A few dictionaries under a lock.
 
     Args:
         clock: Seconds since the epoch.
+        ticks: Seconds that are never set, for rates and slots.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, clock: Callable[[], float] = time.time, ticks: Callable[[], float] = time.monotonic
+    ) -> None:
         # A dict that is emptied from its front looks through all that has gone, each time.
         self._accounts: OrderedDict[tuple[str, str], _Kept] = OrderedDict()
         self._lock = threading.Lock()
-        self._clock = clock
+        self._clock, self._ticks = clock, ticks
+        self._rates, self._slots = MemoryRates(), MemorySlots()
 
     def take(self, wants: Sequence[Want]) -> tuple[int, ...] | Short:
         """See `Store`. Never blocks for long."""
@@ -58,6 +64,20 @@ class MemoryStore:
                 kept = self._accounts.get((account.name, account.window))
                 if kept is not None:
                     self._keep(kept.entry._replace(spent=max(0, kept.entry.spent - count)))
+
+    def draw(self, drips: Sequence[Drip]) -> tuple[Drawn, ...]:
+        """See `Store`. Of a million rates; those who then find no room share one for each pace."""
+        check_drips(drips)
+        with self._lock:
+            now = self._ticks()
+            return tuple([self._rates.draw(drip, now) for drip in drips])
+
+    def hold(self, process: str, holds: Sequence[Hold], seconds: float) -> tuple[int, ...]:
+        """See `Store`. Of a million names; one that then finds no room gets no slot."""
+        check_holds(process, holds, seconds)
+        with self._lock:
+            now = self._ticks()
+            return tuple([self._slots.hold(process, hold, seconds, now) for hold in holds])
 
     def entries(self) -> Iterator[Entry]:
         """See `Store`."""

@@ -1,4 +1,4 @@
-"""Budgets of many machines, in one Redis 6 or later, or Valkey."""
+"""Limits of many machines, in one Redis 6 or later, or Valkey."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from typing import Any, Final
 
-from . import GRACE, Account, Entry, Short, StoreError, Want
-from .checks import check_units, check_wants
+from . import GRACE, Account, Drawn, Drip, Entry, Hold, Short, StoreError, Want, redis_rates, redis_slots
+from .checks import check_drips, check_holds, check_units, check_wants
 from .redis_client import Tls, client_maker
 from .redis_scripts import GIVE, READ, TAKE
 from .redis_url import parse
@@ -24,18 +24,23 @@ GRACE_MS: Final = int(GRACE * 1000)
 
 
 class RedisStore:
-    """Keys `{guardhouse}:budget:NAME@WINDOW`, each a hash {spent, limit, ends} with a time to live.
+    """Keys `{guardhouse}:budget:NAME@WINDOW`, `{guardhouse}:rate:NAME` and `{guardhouse}:slots:NAME`, each a
+    hash with a time to live.
 
-    `take` and `give` are a script each, run whole or not at all, and tried once. They block for *timeout* to
-    connect, and as long for each read; where a name has several addresses, or there are several Sentinels or
-    nodes, for as long at each of them. Looking up a name takes what the system takes.
+    `take`, `give`, `draw` and `hold` are a script each, run whole or not at all, and tried once. They block
+    for *timeout* to connect, and as long for each read; where a name has several addresses, or there are
+    several Sentinels or nodes, for as long at each of them. Looking up a name takes what the system takes.
 
     What Redis forgets, this store forgets: after FLUSHALL, a restart without persistence, or a failover to a
     replica that had not yet heard of the last takes, that spending is gone. Have `appendonly yes` and
     `maxmemory-policy noeviction`; with `min-replicas-to-write 1` a primary cut off from its replicas refuses.
 
-    A user needs `+evalsha +eval +hget +hmget +hset +pexpireat +time +scan +del` on `~{guardhouse}:budget:*`;
-    with another database than 0 also `+select`, in a cluster also `+command +cluster|slots`.
+    Rates and slots go by Redis's clock, in microseconds. Where that is set ahead, or Redis forgets, a rate is
+    full once more, and slots are nobody's until their processes say again how many they have.
+
+    A user needs `+evalsha +eval +hget +hmget +hgetall +hset +hdel +pexpireat +time +scan +del` on
+    `~{guardhouse}:*`; with another database than 0 also `+select`, in a cluster also
+    `+command +cluster|slots`.
 
     Args:
         url: See `redis_url`.
@@ -64,7 +69,7 @@ class RedisStore:
             arguments += [limit, repr(ends), _expiry(ends), least, most]
         with self._session() as client:
             reply = _run(client, TAKE, [_key(want.account) for want in wants], arguments)
-            return _taken(wants, reply)
+            return _taken(wants, reply) if wants else ()
 
     def give(self, units: Sequence[tuple[Account, int]]) -> None:
         """See `Store`."""
@@ -74,6 +79,19 @@ class RedisStore:
             arguments += [count, _expiry(account.ends)]
         with self._session() as client:
             _run(client, GIVE, [_key(account) for account, _ in units], arguments)
+
+    def draw(self, drips: Sequence[Drip]) -> tuple[Drawn, ...]:
+        """See `Store`."""
+        check_drips(drips)
+        with self._session() as client:
+            return redis_rates.answers(drips, _run(client, redis_rates.DRAW, *redis_rates.question(drips)))
+
+    def hold(self, process: str, holds: Sequence[Hold], seconds: float) -> tuple[int, ...]:
+        """See `Store`."""
+        check_holds(process, holds, seconds)
+        asked = redis_slots.question(process, holds, seconds)
+        with self._session() as client:
+            return redis_slots.answers(holds, _run(client, redis_slots.HOLD, *asked))
 
     def entries(self) -> Iterator[Entry]:
         """See `Store`. Looks through all keys of the database: for operators."""
@@ -156,7 +174,7 @@ def _run(client: Any, script: str, keys: list[str], arguments: list[object]) -> 
     from redis.exceptions import NoScriptError
 
     if not keys:
-        return [0]
+        return []
     try:
         return client.evalsha(_digest(script), len(keys), *keys, *arguments)
     except NoScriptError:

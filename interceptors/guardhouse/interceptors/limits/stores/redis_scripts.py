@@ -1,26 +1,34 @@
-"""What Redis does in one step, in its Lua. All keys lie in one hash slot, so that a cluster can do it too.
+"""What Redis does with accounts in one step, in its Lua.
 
-A key is a hash {spent, limit, ends}. Redis 6 and later, and Valkey, replicate what a script did and not the
-script, which may hence ask for the time. Numbers are doubles here: exact, as no limit is above 2**53 - 1.
+All keys lie in one hash slot, so that a cluster can do it too. A key is a hash {spent, limit, ends}. Redis 6
+and later, and Valkey, replicate what a script did and not the script, which may hence ask for the time.
+Numbers are doubles here: exact, as no limit is above 2**53 - 1.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-# ARGV[1] is the grace in ms. A key is kept so long after its end by its account's clock or, if that is later,
-# after now by Redis's: Redis drops a key at once that expires in the past, so that a caller whose clock is
-# behind could spend without end. What may fail does so here, as keys are read, or at the first write.
-_BEGIN: Final = """
+# So that no key is written to that is then not let expire. Redis 6 cannot be asked.
+CHECK: Final = """
 if redis.acl_check_cmd and not redis.acl_check_cmd('PEXPIREAT', KEYS[1], '0') then
   return redis.error_reply('NOPERM this user has no permissions to run PEXPIREAT')
 end
+"""
+
+# ARGV[1] is the grace in ms. A key is kept so long after its end by its account's clock or, if that is later,
+# after now by Redis's: Redis drops a key at once that expires in the past, so that a caller whose clock is
+# behind could spend without end. What may fail does so here, as keys are read, or at the first write.
+_BEGIN: Final = (
+    CHECK
+    + """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local function keep(key, expires)
   redis.call('PEXPIREAT', key, string.format('%.0f', math.max(tonumber(expires), now + ARGV[1])))
 end
 """
+)
 
 # ARGV: grace; then for each key its limit, end, expiry in ms, least and most.
 # Returns {0, units, ...}, or {index of the key that is short, units left}.

@@ -1,4 +1,4 @@
-"""Budgets of one machine, in a SQLite file: what was spent outlives its processes, and a loss of power."""
+"""Limits of one machine, in a SQLite file: what was spent outlives its processes, and a loss of power."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from . import GRACE, Account, Entry, Short, StoreError, Want
-from .checks import check_units, check_wants
+from . import GRACE, Account, Drawn, Drip, Entry, Hold, Short, StoreError, Want, sqlite_rates, sqlite_slots
+from .checks import check_drips, check_holds, check_units, check_wants
 from .portions import portions
 from .sqlite_file import BUSY, begin, connect, make, told
 
@@ -28,6 +28,10 @@ UPDATE accounts SET spent = max(0, spent - ?), kept = max(ends, ?) + ? WHERE nam
 FORGET: Final = """
 DELETE FROM accounts WHERE rowid IN (SELECT rowid FROM accounts WHERE kept <= ? ORDER BY kept LIMIT ?)
 """
+READ: Final = "BEGIN"
+WRITE: Final = "BEGIN IMMEDIATE"
+DURABLE: Final = "PRAGMA synchronous = FULL"  # a commit outlives a loss of power
+BRIEF: Final = "PRAGMA synchronous = NORMAL"  # it outlives its process; after a loss of power, nobody asks
 ENTRIES: Final = "SELECT name, period, units, spent, ends FROM accounts ORDER BY name, period"
 
 
@@ -41,18 +45,25 @@ class SqliteStore:
     Args:
         path: The file; made (0600) if it is not there.
         clock: Seconds since the epoch; says only when accounts are forgotten.
+        ticks: Seconds for rates and slots: the same in all processes, and never set; but they may begin anew
+            when the machine does.
 
     Raises:
         StoreError: The file cannot be made or opened, is something else, is newer, or is open to others.
     """
 
-    def __init__(self, path: str | Path, clock: Callable[[], float] = time.time) -> None:
-        self._path, self._clock = Path(path), clock
+    def __init__(
+        self,
+        path: str | Path,
+        clock: Callable[[], float] = time.time,
+        ticks: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._path, self._clock, self._ticks = Path(path), clock, ticks
         self._lock = threading.Lock()
         self._database: sqlite3.Connection | None = None
         self._file = (0, 0)  # the device and inode that `_database` is open on
         make(self._path)
-        with self._transaction("BEGIN"):
+        with self._transaction(READ):
             pass
 
     def take(self, wants: Sequence[Want]) -> tuple[int, ...] | Short:
@@ -75,9 +86,25 @@ class SqliteStore:
             rows = [(count, now, GRACE, account.name, account.window) for account, count in units]
             database.executemany(GIVE, rows)
 
+    def draw(self, drips: Sequence[Drip]) -> tuple[Drawn, ...]:
+        """See `Store`. Not meant to outlive a loss of power."""
+        check_drips(drips)
+        with self._transaction(sync=BRIEF) as database:
+            now = self._ticks()  # as nobody else is writing: so time goes on from one to the next
+            sqlite_rates.forget(database, now)
+            return tuple([sqlite_rates.draw(database, drip, now) for drip in drips])
+
+    def hold(self, process: str, holds: Sequence[Hold], seconds: float) -> tuple[int, ...]:
+        """See `Store`. Not meant to outlive a loss of power: no process does."""
+        check_holds(process, holds, seconds)
+        with self._transaction(sync=BRIEF) as database:
+            now = self._ticks()
+            sqlite_slots.forget(database, now)
+            return tuple([sqlite_slots.hold(database, process, hold, seconds, now) for hold in holds])
+
     def entries(self) -> Iterator[Entry]:
         """See `Store`. Does not wait for who writes."""
-        with self._transaction("BEGIN") as database:
+        with self._transaction(READ) as database:
             rows = database.execute(ENTRIES).fetchall()
         for row in rows:
             yield Entry(*row)
@@ -99,7 +126,7 @@ class SqliteStore:
         database.execute(FORGET, (now, LOOKS))
 
     @contextmanager
-    def _transaction(self, statement: str = "BEGIN IMMEDIATE") -> Iterator[sqlite3.Connection]:
+    def _transaction(self, statement: str = WRITE, sync: str = DURABLE) -> Iterator[sqlite3.Connection]:
         """All or nothing. After any error the file is opened anew: then only what was committed is there.
 
         Who will write says so as it begins, and waits its turn: who comes to it later is refused at once.
@@ -109,6 +136,7 @@ class SqliteStore:
         try:
             with told(self._path):
                 database = self._current()
+                database.execute(sync)
                 begin(database, statement)
                 yield database
                 database.execute("COMMIT")

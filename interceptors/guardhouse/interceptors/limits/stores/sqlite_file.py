@@ -1,4 +1,4 @@
-"""The file of a SQLite store of budgets: how it is made and opened, and what is said when that fails."""
+"""The file of a SQLite store: how it is made and opened, and what is said when that fails."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from . import StoreError
+from . import StoreError, sqlite_rates, sqlite_slots
 
 BUSY: Final = 0.25  # seconds to wait for another process
 STEP_MS: Final = 5  # of one try: SQLite's pauses grow to 0.1 s, in which those that came later go first
@@ -32,6 +32,15 @@ CREATE TABLE accounts (
 CREATE INDEX accounts_kept ON accounts (kept);
 PRAGMA journal_mode = WAL;
 """
+
+# What has come since: who knows nothing of them, or has not yet made them, reads and writes the rest as ever.
+# So guardhouses old and new may share a file, and its version stays.
+ADDED: Final = {
+    "rates": sqlite_rates.TABLE,
+    "rates_full": sqlite_rates.INDEX,
+    "slots": sqlite_slots.TABLE,
+    "slots_until": sqlite_slots.INDEX,
+}
 
 
 def make(path: Path) -> None:
@@ -62,8 +71,8 @@ def connect(path: Path) -> sqlite3.Connection:
     database = _open(path)
     try:
         _check(database, path)
-        database.execute("PRAGMA synchronous = FULL")  # a commit outlives a loss of power
         database.execute(f"PRAGMA busy_timeout = {STEP_MS}")
+        _complete(database)
     except BaseException:
         database.close()
         raise
@@ -107,6 +116,20 @@ def _check(database: sqlite3.Connection, path: Path) -> None:
         raise StoreError(f"{path}: was made by a newer guardhouse; use that one")
 
 
+def _complete(database: sqlite3.Connection) -> None:
+    """Add to a file what it has not yet: one of before, or just made."""
+    if _missing(database):
+        begin(database, "BEGIN IMMEDIATE")
+        for name in _missing(database):  # another process may have been faster
+            database.execute(ADDED[name])
+        database.execute("COMMIT")
+
+
+def _missing(database: sqlite3.Connection) -> list[str]:
+    there = {name for (name,) in database.execute("SELECT name FROM sqlite_master")}
+    return [name for name in ADDED if name not in there]
+
+
 def _write(path: Path) -> None:
     """Under another name first: several processes may start at once, and none may see it half made."""
     draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
@@ -114,6 +137,7 @@ def _write(path: Path) -> None:
     try:
         with closing(_open(draft)) as database:
             database.executescript(SCHEMA)
+            _complete(database)
         with suppress(FileExistsError):  # somebody else was faster: theirs is as good
             os.link(draft, path)
         _sync(path.parent)

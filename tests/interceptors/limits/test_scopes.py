@@ -6,11 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guardhouse.interceptors.limits.budget.rules import Accounts, Budget, network, value
+from guardhouse.interceptors.call import Call, Principal
+from guardhouse.interceptors.limits.budget.accounts import Accounts
+from guardhouse.interceptors.limits.budget.units import amount
+from guardhouse.interceptors.limits.rules import Budget
+from guardhouse.interceptors.limits.scopes import network, value
 from guardhouse.interceptors.limits.stores import Account, Want
 from guardhouse.interceptors.limits.stores.checks import LONGEST_NAME, check_wants
-from guardhouse.interceptors.limits.budget.units import amount
-from guardhouse.interceptors.call import Call, Principal
 
 DAY = amount("10 elements/day")
 
@@ -20,7 +22,7 @@ def call(**facts: object) -> Call:
 
 
 def budget(*per: str) -> Budget:
-    return Budget("research", DAY, per)
+    return Budget("research", per, amount=DAY)
 
 
 @pytest.mark.parametrize(
@@ -78,7 +80,7 @@ def test_a_peer_is_an_address_or_a_network(peer: str, told: str) -> None:
 def test_no_claims_make_a_name_that_stores_refuse(letter: str) -> None:
     """Long names of claims with long values, four of them: each pair of callers still has an account each."""
     names = [letter * 63 + str(number) for number in range(4)]
-    longest = Budget("b" * 64, DAY, tuple(f"claim.{name}" for name in names))
+    longest = Budget("b" * 64, tuple(f"claim.{name}" for name in names), amount=DAY)
 
     def account(last: str) -> Account:
         return Accounts().of(
@@ -98,7 +100,7 @@ def test_one_who_lacks_a_claim_shares_with_all_who_do() -> None:
 
 def test_a_budget_applies_to_the_holders_of_its_roles() -> None:
     """Without roles, to everybody."""
-    limited = Budget("research", DAY, (), roles=frozenset({"analyst"}))
+    limited = Budget("research", (), amount=DAY, roles=frozenset({"analyst"}))
 
     assert [limited.applies(frozenset(held)) for held in ((), ("analyst", "x"), ("x",))] == [
         False,

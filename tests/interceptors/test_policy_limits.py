@@ -19,12 +19,12 @@ roles:
 bindings:
   - {{role: analyst, subject: ann}}
   - {{role: guest, subject: gus}}
-budgets: {budgets}
+limits: {limits}
 """
 
 
-def policy(budget: str = "10 calls/day", budgets: str = "[]") -> Policy:
-    return Policy.parse(POLICY.format(budget=budget, budgets=budgets))
+def policy(budget: str = "10 calls/day", limits: str = "[]") -> Policy:
+    return Policy.parse(POLICY.format(budget=budget, limits=limits))
 
 
 def told(policy: Policy, name: str) -> list[tuple[str, str, tuple[str, ...]]]:
@@ -48,9 +48,9 @@ def test_a_roles_budget_counts_each_of_its_holders() -> None:
 def test_budgets_of_all_count_everybody_or_the_holders_of_roles() -> None:
     """With whatever they tell apart; exact and shadow are told too."""
     read = policy(
-        budgets="""
-  - {name: all, amount: 5 calls/hour}
-  - {name: tenants, amount: 7 rows/day, per: [claim.tenant, model], roles: [guest], exact: true, shadow: true}
+        limits="""
+  - {name: all, budget: 5 calls/hour}
+  - {name: tenants, budget: 7 rows/day, per: [claim.tenant, model], roles: [guest], exact: true, shadow: true}
 """
     )
 
@@ -59,7 +59,9 @@ def test_budgets_of_all_count_everybody_or_the_holders_of_roles() -> None:
         ("all", "calls/hour", ()),
         ("tenants", "rows/day", ("claim.tenant", "model")),
     ]
-    assert [(each.exact, each.shadow) for each in read.budgets] == [(False, False)] * 2 + [(True, True)]
+    assert [(each.exact, each.shadow) for each in read.limits.budgets] == [(False, False)] * 2 + [
+        (True, True)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -85,28 +87,28 @@ def test_a_wrong_budget_of_a_role_is_refused(budget: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ("{amount: 1 calls/day}", "name: missing; write name: tenants"),
-        ("{name: x}", "amount: missing; write amount: 1000000 elements/day"),
-        ("{name: '-x', amount: 1 calls/day}", "`-x` is not a name"),
-        ("{name: guest, amount: 1 calls/day}", "`guest` is the name of a role or of another budget"),
+        ("{budget: 1 calls/day}", "name: missing; write name: tenants"),
+        ("{name: x}", "limits nothing; write rate: 100/s, concurrency: 8 or budget: 5000 calls/day"),
+        ("{name: '-x', budget: 1 calls/day}", "`-x` is not a name"),
+        ("{name: guest, budget: 1 calls/day}", "`guest` is the name of a role or of another limit"),
         (
-            "{name: x, amount: 1 calls/day, per: [user]}",
+            "{name: x, budget: 1 calls/day, per: [user]}",
             "`user` is nothing to count by; write principal, model",
         ),
-        ("{name: x, amount: 1 calls/day, per: [claim.]}", "`claim.` is nothing to count by"),
-        ("{name: x, amount: 1 calls/day, per: [model, model]}", "names one thing twice"),
+        ("{name: x, budget: 1 calls/day, per: [claim.]}", "`claim.` is nothing to count by"),
+        ("{name: x, budget: 1 calls/day, per: [model, model]}", "names one thing twice"),
         (
-            "{name: x, amount: 1 calls/day, roles: [boss]}",
+            "{name: x, budget: 1 calls/day, roles: [boss]}",
             "there is no role `boss`; the roles are: analyst, guest",
         ),
-        ("{name: x, amount: 1 calls/day, roles: []}", "is empty, so that it would count nobody"),
-        ("{name: x, amount: 1 calls/day, exakt: true}", "unknown key; did you mean 'exact'?"),
+        ("{name: x, budget: 1 calls/day, roles: []}", "is empty, so that it would count nobody"),
+        ("{name: x, budget: 1 calls/day, exakt: true}", "unknown key; did you mean 'exact'?"),
     ],
 )
 def test_a_wrong_budget_of_all_is_refused(entry: str, message: str) -> None:
     """With its key, and what was meant."""
     with pytest.raises(ConfigError) as caught:
-        policy(budgets=f"[{entry}]")
+        policy(limits=f"[{entry}]")
 
     assert any(message in str(problem) for problem in caught.value.problems), caught.value.problems
 
@@ -114,6 +116,6 @@ def test_a_wrong_budget_of_all_is_refused(entry: str, message: str) -> None:
 def test_two_budgets_of_one_name_are_refused() -> None:
     """They would share an account."""
     with pytest.raises(ConfigError) as caught:
-        policy(budgets="[{name: x, amount: 1 calls/day}, {name: x, amount: 1 calls/day}]")
+        policy(limits="[{name: x, budget: 1 calls/day}, {name: x, budget: 1 calls/day}]")
 
-    assert "another budget" in str(caught.value.problems[0])
+    assert "another limit" in str(caught.value.problems[0])

@@ -1,0 +1,171 @@
+"""Slots of calls at the same time that many processes share.
+
+A store is told how many slots this process has of each holder, and for how long. Calls take those; where all
+are used the store is asked for more, and what nobody uses goes back within `TIDY`. Who is killed has its
+slots for `SECONDS` more. A process that cannot reach the store for so long may find its slots given to
+others, while its calls go on: then, and while the store does not answer, each process by itself lets in as
+many as the limit says, and says so.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+from uuid import uuid4
+
+from guardhouse.interceptors.chain import LOG
+
+from .asker import Asker, Question
+from .leases import PATIENCE, PAUSE, PROBE
+from .slots import Slot, Taken
+from .stores import Hold, Store, StoreError
+
+SECONDS: Final = 10.0  # for which the store is told
+TIDY: Final = 0.25  # seconds after which slots that nobody uses go back
+FULL: Final = 0.05  # seconds for which a holder who had none left is not asked about again
+Want = int  # slots beyond those that are used
+
+
+class _Held:
+    """Slots of one holder: *used* by calls, *granted* by the store until it *lapses*; *full*: until when
+    there are no more. Times are monotonic seconds.
+    """
+
+    __slots__ = ("full", "granted", "lapses", "most", "used")
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.used = self.granted = 0
+        self.lapses = self.full = 0.0
+
+
+class SharedSlots:
+    """Slots that a store holds. `take` never waits.
+
+    Args:
+        store: Where they are held; closed by somebody else.
+        clock: Monotonic seconds.
+    """
+
+    def __init__(self, store: Store, clock: Callable[[], float] = time.monotonic) -> None:
+        self._store, self._clock = store, clock
+        self._process = uuid4().hex
+        self._held: dict[str, _Held] = {}
+        self._lock = threading.Lock()
+        self._away_until = self._probe_at = 0.0
+        self._asker: Asker[str, Want] = Asker("guardhouse-slots", self._ask, self._tidy, TIDY)
+
+    def take(self, slots: Sequence[Slot]) -> Taken | None:
+        """Take all *slots*, no two of one holder, or none; None where only `fetch` can tell."""
+        now = self._clock()
+        with self._lock:
+            lacking = [place for place, slot in enumerate(slots) if not self._has(slot, now)]
+            if not lacking:
+                self._use(slots)
+                return Taken()
+            for place in lacking:
+                if now < self._held[slots[place].holder].full:
+                    return Taken(place)
+        if now >= self._away_until:
+            return None
+        if now >= self._probe_at:  # nobody waits, but somebody must find out that it answers again
+            self._probe_at = now + PROBE
+            self._want(slots, now)
+        return self._by_itself(slots)
+
+    def fetch(self, slots: Sequence[Slot], since: float) -> Taken:
+        """The same, and asks the store. Blocks until `PATIENCE` after *since*."""
+        while (now := self._clock()) < since + PATIENCE:
+            if taken := self.take(slots):
+                return taken
+            question = self._want(slots, now)
+            if not question.over.wait(since + PATIENCE - now) or not question.well:
+                break
+        self._away_until = self._clock() + PAUSE
+        return self._by_itself(slots)
+
+    def give_back(self, holders: Sequence[str]) -> None:
+        """Give back one slot of each of *holders*."""
+        with self._lock:
+            for holder in holders:
+                self._held[holder].used -= 1
+
+    def used(self, holder: str) -> int:
+        """Slots of *holder* that are taken here."""
+        held = self._held.get(holder)
+        return held.used if held else 0
+
+    def close(self) -> None:
+        """Ask no more, and give back what the store has granted, if it answers."""
+        self._asker.close(patience=1.0)
+        holds = [Hold(holder, held.most, 0) for holder, held in self._held.items()]
+        try:
+            self._store.hold(self._process, holds, SECONDS)
+        except StoreError as error:
+            LOG.error("slots could not be given back, and are so in %g s: %s", SECONDS, error)
+
+    def _has(self, slot: Slot, now: float) -> bool:
+        held = self._held.get(slot.holder)
+        if held is None:
+            held = self._held[slot.holder] = _Held(slot.most)
+        held.most = slot.most
+        return now < held.lapses and held.used < held.granted
+
+    def _use(self, slots: Sequence[Slot]) -> None:
+        for slot in slots:
+            self._held[slot.holder].used += 1
+
+    def _by_itself(self, slots: Sequence[Slot]) -> Taken:
+        with self._lock:
+            for place, (holder, most) in enumerate(slots):
+                if self.used(holder) >= most:
+                    return Taken(place, alone=True)
+            for holder, most in slots:
+                self._held.setdefault(holder, _Held(most))
+            self._use(slots)
+            return Taken(alone=True)
+
+    def _want(self, slots: Sequence[Slot], now: float) -> Question[str, Want]:
+        with self._lock:
+            lacking = {slot.holder: 1 for slot in slots if not self._has(slot, now)}
+        return self._asker.want(lacking, lambda one, other: one + other)
+
+    def _ask(self, wants: Mapping[str, Want]) -> None:
+        with self._lock:
+            holds = [
+                Hold(holder, held.most, min(held.most, held.used + wanted))
+                for holder, wanted in wants.items()
+                if (held := self._held.get(holder)) is not None
+            ]
+        self._tell(holds)
+        self._away_until = 0.0
+
+    def _tell(self, holds: Sequence[Hold]) -> None:
+        """Have the store hold so many slots. Calls may use what it grants once it has answered."""
+        now = self._clock()
+        granted = self._store.hold(self._process, holds, SECONDS)
+        with self._lock:
+            for hold, count in zip(holds, granted, strict=True):
+                held = self._held[hold.name]
+                held.granted, held.lapses = count, now + SECONDS
+                held.full = now + FULL if count < hold.slots else 0.0
+
+    def _tidy(self) -> None:
+        """Give back what nobody uses, and renew the rest. No call may use what goes back from here on."""
+        now = self._clock()
+        with self._lock:
+            for holder, held in list(self._held.items()):
+                if not held.used and not held.granted and now >= held.full:
+                    del self._held[holder]
+            stale = {
+                holder: held
+                for holder, held in self._held.items()
+                if held.granted > held.used or (held.used and held.lapses < now + SECONDS * 2 / 3)
+            }
+            for held in stale.values():
+                held.granted = min(held.granted, held.used)
+            holds = [Hold(holder, held.most, min(held.most, held.used)) for holder, held in stale.items()]
+        if holds:
+            self._tell(holds)
