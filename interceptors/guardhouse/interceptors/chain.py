@@ -33,15 +33,16 @@ class Stage(IntEnum):
     VALIDATION = 6
     MODEL_AUTHORIZATION = 7
     BUDGET = 8
-    SCREENING = 9
-    OUTPUT = 10
+    ADMISSION = 9
+    SCREENING = 10
+    OUTPUT = 11
 
 
 class Guard:
     """One concern. Override what you need; never wait, never do I/O. To refuse, raise `Refusal`.
 
-    `admit` and `inspect`, and `again` for what goes out, may raise `Later` instead, where the answer is not
-    at hand.
+    `admit`, `inspect`, `resume`, and `again` for what goes out, may raise `Later` instead, where the answer
+    is not at hand.
     """
 
     stage: ClassVar[Stage] = Stage.SCREENING
@@ -60,6 +61,12 @@ class Guard:
 
         What was true when the call was admitted may be so no longer; `call.now` and `call.wall` are new.
         """
+
+    def pause(self, call: Call) -> None:
+        """The service waits for its caller: for its next message, or for it to take one."""
+
+    def resume(self, call: Call) -> None:
+        """It goes on."""
 
     def release(self, call: Call, response: Any) -> Any:
         """Return what may leave in place of each response message."""
@@ -99,6 +106,8 @@ class Chain:
         self._admits = bound(guards, Guard, "admit")
         self._inspects = bound(guards, Guard, "inspect")
         self._agains = bound(guards, Guard, "again")
+        self.pauses = bound(guards, Guard, "pause")
+        self._resumes = bound(guards, Guard, "resume")
         self._releases = bound(reversed(guards), Guard, "release")
         self._settles = bound(reversed(guards), Guard, "settle")
         self._random = random.Random().getrandbits  # seeded by the operating system
@@ -135,6 +144,10 @@ class Chain:
         if pending is not None and incoming:
             raise TypeError("a guard may wait for what is in a message, not before it is read")
         return pending
+
+    def resume(self, call: Call) -> Pending | None:
+        """Run every guard's `resume`; see `admit`. Before it, each of *pauses* was called."""
+        return ask(self._resumes, call)
 
     def finish(self, pending: Pending) -> None:
         """Do what waits. Blocks; raises the guard's `Refusal`."""

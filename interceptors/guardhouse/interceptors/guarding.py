@@ -13,6 +13,7 @@ from .deadline import Deadline
 from .identity import Identity
 from .ledger import Ledger
 from .limits import stores
+from .limits.admission import Admission, Capacity
 from .limits.budget.opening import opened
 from .limits.budget.units import Clamps
 from .limits.concurrency import Concurrency
@@ -80,6 +81,7 @@ def guard(
     metrics: Metrics | None = None,
     exists: Callable[[str, str], bool] = _anything,
     capture: Capturing | None = None,
+    capacity: Capacity = Capacity(),  # noqa: B008 - a value
     more: Sequence[Guard] = (),
 ) -> Iterator[Chain]:
     """A chain of all guards, ready for `aio` or `sync`. Leave it once the server has stopped.
@@ -107,6 +109,7 @@ def guard(
         exists: Whether a (model, version) is served, an empty version being any. Asked only for methods of
             the inference protocol, whose models the policy decides about.
         capture: What to keep of inputs and outputs; None, as it should be, keeps none.
+        capacity: What the server takes at once; calls over that wait, or are refused.
         more: Guards of your own. Each stands behind ours of its stage.
 
     Raises:
@@ -125,6 +128,7 @@ def guard(
         record = _record(ledger, spans, service, metrics, stack)
         budgets = tuple(opened(rules.limits.budgets, store, Clamps(largest, deadline), stack))
         rates, slots = _rates(rules, store, stack), _slots(rules, store, stack)
+        admission = Admission(capacity)
         guards: tuple[Guard, ...] = (
             record,
             Deadline(deadline),
@@ -140,6 +144,7 @@ def guard(
             *_late(rules, rates),
             slots,
             *budgets,
+            admission,
             *_capture(capture, stack),
         )
         if spans is not None:
@@ -147,7 +152,7 @@ def guard(
         chain = Chain(*sorted((*guards, *more), key=lambda each: each.stage))
         stack.callback(chain.end)
         if metrics is not None:
-            metrics.watch(lambda: state.calls(len(chain.under_way), rates.keys))
+            metrics.watch(lambda: state.calls(len(chain.under_way), admission.waiting, rates.keys))
         yield chain
 
 

@@ -12,21 +12,30 @@ from .refusal import Refusal
 
 
 class Later(Exception):  # noqa: N818 - it is not an error
-    """Raised by a guard that cannot decide without waiting: for one of the two.
+    """Raised by a guard that cannot decide without waiting.
 
     Args:
         finish: Does the rest of what the guard has begun. May block, for a bounded time, and is called
             in a thread that may; returns nothing, or raises `Refusal`. The call may end meanwhile.
         turn: Is done when the call may go on, or has a `Refusal` for its exception. As many calls may wait
             as the guard lets: none of them needs a thread where the server has a loop. A call that ends
-            cancels it, and its guard, at the latest, when the call is settled.
+            cancels it, and its guard, at the latest, when the call is settled. A `finish` beside it is called
+            when it is done or cancelled, wherever that is, and must not block.
+        within: Seconds after which the turn is cancelled; None for as long as the call may take.
     """
 
-    def __init__(self, finish: Callable[[], None] | None = None, *, turn: Future[None] | None = None) -> None:
+    def __init__(
+        self,
+        finish: Callable[[], None] | None = None,
+        *,
+        turn: Future[None] | None = None,
+        within: float | None = None,
+    ) -> None:
         super().__init__()
-        if (finish is None) == (turn is None):
-            raise TypeError("wait for one of the two")
-        self.finish, self.turn = finish, turn
+        if finish is None and turn is None:
+            raise TypeError("nothing to wait for")
+        self.finish = finish if finish is not None else cast("Future[None]", turn).result
+        self.turn, self.within = turn, within
 
 
 class Pending(NamedTuple):
@@ -38,6 +47,7 @@ class Pending(NamedTuple):
         rest: The verbs of the guards behind it, and what they are asked about.
         about: The same.
         turn: If not None, `finish` does not block once this is done.
+        within: Seconds to wait for that; see `Later`.
     """
 
     finish: Callable[[], None]
@@ -45,6 +55,7 @@ class Pending(NamedTuple):
     rest: tuple[MethodType, ...]
     about: tuple[Any, ...]
     turn: Future[None] | None = None
+    within: float | None = None
 
 
 def bound(guards: Iterable[Any], base: type, verb: str) -> tuple[MethodType, ...]:
@@ -68,9 +79,8 @@ def ask(verbs: tuple[MethodType, ...], *about: Any) -> Pending | None:
         except Refusal as refusal:
             raise said_by(verb.__self__, refusal) from None
         except Later as later:
-            finish = later.turn.result if later.turn is not None else later.finish
             rest = verbs[verbs.index(verb) + 1 :]
-            return Pending(cast("Callable[[], None]", finish), verb.__self__, rest, about, later.turn)
+            return Pending(later.finish, verb.__self__, rest, about, later.turn, later.within)
     return None
 
 

@@ -90,6 +90,9 @@ MODEL_DURATION: Final = Metric(
     FINE,
 )
 IN_FLIGHT: Final = Metric("guardhouse.calls.in_flight", "gauge", "{call}", (), "Calls that have not ended.")
+WAITING: Final = Metric(
+    "guardhouse.calls.waiting", "gauge", "{call}", (), "Calls that wait for their turn at a model."
+)
 RATE_KEYS: Final = Metric(
     "guardhouse.rate.keys", "gauge", "{key}", (), "Buckets of callers that the rate limiter keeps."
 )
@@ -132,6 +135,7 @@ CATALOGUE: Final = (
     RESPONSE_BYTES,
     UNITS,
     IN_FLIGHT,
+    WAITING,
     RATE_KEYS,
     SPANS_SENT,
     SPANS_LOST,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import aclosing, suppress
 from typing import Any, cast
@@ -193,12 +193,15 @@ class Passage:
             if pending.turn is None:
                 await loop.run_in_executor(_WAITING, self._chain.finish, pending)
             else:
-                await self._turn(pending.turn)
+                await self._turn(pending.turn, pending.within)
                 self._chain.finish(pending)
             pending = self._chain.go_on(pending)
 
-    async def _turn(self, turn: Future[None]) -> None:
+    async def _turn(self, turn: Future[None], within: float | None) -> None:
         """Until *turn* is done, however it ends. A call that is cancelled cancels it."""
+        if within is not None:
+            timer = self._task.get_loop().call_later(within, turn.cancel)
+            turn.add_done_callback(lambda _: self._task.get_loop().call_soon_threadsafe(timer.cancel))
         try:
             await asyncio.wrap_future(turn)
         except Refusal:
@@ -209,7 +212,7 @@ class Passage:
 
     def _model_begins(self) -> None:
         self._in_model = True
-        self.call.model_ns = -time.monotonic_ns()
+        self.call.model_ns = self.call.queue_ns - time.monotonic_ns()  # it waited before
 
     def _model_ends(self) -> None:
         if self._in_model:
@@ -291,11 +294,24 @@ class Passage:
         if not self._on_record:
             await self._begin_answer()
         try:
-            await self.context.write(raw)
+            await self._meanwhile(self.context.write(raw))
+        except Refusal as refusal:  # of a guard, to go on
+            self.stopped = refusal
+            raise
         except Exception as error:
             await asyncio.sleep(GRACE)  # the cancellation that says why comes by another way
             self.stopped = Refusal("CANCELLED", type(error).__name__)
             raise self.stopped from None
+
+    async def _meanwhile(self, caller: Awaitable[Any]) -> Any:
+        """What comes of waiting for the *caller*; the guards are told of it."""
+        if not self._chain.pauses:
+            return await caller
+        for pause in self._chain.pauses:
+            pause(self.call)
+        came = await caller
+        await self._decided(self._chain.resume(self.call))
+        return came
 
     async def _begin_answer(self) -> None:
         """See that the stream is on record before its first message leaves, where the ledger is strict.
@@ -320,7 +336,11 @@ class Passage:
     async def next_request(self) -> Any:
         """The next request message, parsed and inspected, or `END`."""
         target, call = self._go_on(), self.call
-        raw = await self.context.read()
+        try:
+            raw = await self._meanwhile(self.context.read())
+        except Refusal as refusal:
+            self.stopped = refusal
+            raise
         if raw is END:
             await self._end_of_requests(target)
             return END

@@ -24,8 +24,8 @@ class End:
         if turn is not None:
             turn.cancel()
 
-    def wait_for(self, turn: Future[None], seconds: float | None) -> bool:
-        """Block until *turn* is done, or is cancelled because the call ends. False if that takes longer."""
+    def wait_for(self, turn: Future[None], seconds: float | None) -> None:
+        """Block until *turn* is done. Cancelled if the call ends, or if that takes longer than *seconds*."""
         with self._lock:
             self._turn = turn
             over = self.happened.is_set()
@@ -34,7 +34,6 @@ class End:
         try:
             turn.exception(seconds)
         except CancelledError:
-            return True
+            pass
         except TimeoutError:
-            return not turn.cancel()
-        return True
+            turn.cancel()

@@ -200,10 +200,16 @@ class Passage:
                 raw = render(target, self.call, self._chain.release(self.call, response))
                 if self.call.responses == 1:
                     self._begin_answer()
+                self._pause()
                 yield raw
+                self._decided(self._chain.resume(self.call))
         finally:
             if close := getattr(responses, "close", None):
                 close()
+
+    def _pause(self) -> None:
+        for pause in self._chain.pauses:
+            pause(self.call)
 
     def _begin_answer(self) -> None:
         """See that the stream is on record before its first message leaves, where the ledger is strict."""
@@ -215,7 +221,11 @@ class Passage:
     def _next_request(self) -> Any:
         """The next request message, parsed and inspected. StopIteration when there is none."""
         target, call = self._go_on(), self.call
-        raw = next(self._messages)
+        self._pause()
+        try:
+            raw = next(self._messages)
+        finally:
+            self._decided(self._chain.resume(call))
         try:
             if call.requests or waited(call):
                 self._chain.again(call, incoming=True)
@@ -232,8 +242,10 @@ class Passage:
     def _decided(self, pending: Pending | None) -> None:
         """Wait for the guards that have not decided yet."""
         while pending is not None:
-            if pending.turn is not None and not self._ended.wait_for(pending.turn, time_left(self.call)):
-                raise Refusal("DEADLINE_EXCEEDED", "our own limit")
+            if pending.turn is not None:
+                self._ended.wait_for(pending.turn, time_left(self.call, pending.within))
+                if overdue(self.call):
+                    raise Refusal("DEADLINE_EXCEEDED", "our own limit")
             self._chain.finish(pending)
             pending = self._chain.go_on(pending)
 
