@@ -7,9 +7,8 @@ import time
 from collections.abc import Callable, Collection, Hashable, Iterable
 from concurrent.futures import Future
 from functools import partial
-from typing import Any, Final, NamedTuple, NoReturn
+from typing import Any, Final, NamedTuple, NoReturn, cast
 
-from guardhouse.interceptors.bounded import Bounded
 from guardhouse.interceptors.call import Call
 from guardhouse.interceptors.chain import Guard, Stage
 from guardhouse.interceptors.methods import FREE
@@ -22,6 +21,7 @@ from .lane import Lane
 
 SOONEST: Final = 0.1  # seconds: what a refused caller is told to wait at least, and at most
 LATEST: Final = 60.0
+MOST_MODELS: Final = 1024  # whose time is known
 
 
 def _never(_model: str, _version: str) -> bool:
@@ -51,13 +51,25 @@ class Capacity(NamedTuple):
 
 
 class Seat:
-    """A call in the model, since when, and who tells that it has left: its work, or its end."""
+    """A call in the model, since when, and whether its work tells that it has left, not its end."""
 
-    __slots__ = ("caller", "lane", "since", "ticket", "watched")
+    __slots__ = ("lane", "since", "ticket", "watched")
 
-    def __init__(self, lane: Lane, caller: Caller, since: float, ticket: Ticket | None) -> None:
-        self.lane, self.caller, self.since, self.ticket = lane, caller, since, ticket
+    def __init__(self, lane: Lane, since: float, ticket: Ticket | None = None) -> None:
+        self.lane, self.since, self.ticket = lane, since, ticket
         self.watched = False
+
+
+class Turn(Ticket):
+    """The place of a call in a queue."""
+
+    __slots__ = ("call", "lane", "turn")
+
+    def __init__(
+        self, caller: Caller, size: int, cost: int, begun: bool, call: Call, lane: Lane, turn: Future[None]
+    ) -> None:
+        super().__init__(caller, size, cost, begun=begun)
+        self.call, self.lane, self.turn = call, lane, turn
 
 
 class Admission(Guard):
@@ -80,14 +92,15 @@ class Admission(Guard):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._capacity, self._free, self._clock = capacity, free, clock
+        self._crowd = capacity.calls // 2  # from here on, nobody has more than an equal share
         self._blocking = Lane(capacity.threads, capacity.waiting, capacity.memory)
         self._others = Lane(capacity.others, capacity.waiting, capacity.memory)
-        self._means: Bounded[str, int] = Bounded(1024)  # microseconds of a call, by model
+        self._means: dict[str, int] = {}  # microseconds of a call, by model
         self._lock = threading.Lock()
         self._under_way: dict[Call, Hashable] = {}
         self._by_caller: dict[Hashable, int] = {}
         self._seats: dict[Call, Seat] = {}
-        self._tickets: dict[Call, Ticket] = {}
+        self._tickets: dict[Call, Turn] = {}
         self._paused: dict[Call, Lane] = {}
 
     @property
@@ -102,7 +115,8 @@ class Admission(Guard):
         who = _who(call)
         with self._lock:
             own = self._by_caller.get(who, 0)
-            if not self._has_room(own) or self._is_crowded(call):
+            many = len(self._under_way) >= self._crowd and not self._has_room(own)
+            if many or (self.waiting and self._is_crowded(call)):
                 self._refuse("no room for another call", self._blocking)
             self._under_way[call] = who
             self._by_caller[who] = own + 1
@@ -114,10 +128,11 @@ class Admission(Guard):
         lane = self._lane(call)
         with self._lock:
             if lane.take():
-                seat = self._seats[call] = Seat(lane, _caller(call), self._clock(), None)
+                seat = self._seats[call] = Seat(lane, self._clock())
             else:
                 self._wait(call, lane, begun=False)
-        self._watch(call, seat)
+        if lane is self._blocking or call.closed:
+            self._watch(call, seat)
 
     def pause(self, call: Call) -> None:
         """The service waits for its caller: others may have the place. Not a thread's, which cannot stop."""
@@ -134,7 +149,7 @@ class Admission(Guard):
         with self._lock:
             lane = self._paused.pop(call)
             if lane.take():
-                self._seats[call] = Seat(lane, _caller(call), self._clock(), None)
+                self._seats[call] = Seat(lane, self._clock())
             else:
                 self._wait(call, lane, begun=True)
 
@@ -143,26 +158,25 @@ class Admission(Guard):
         with self._lock:
             if call in self._under_way:
                 self._count_out(self._under_way.pop(call))
-            self._paused.pop(call, None)
-            ticket = self._tickets.pop(call, None)
-            if ticket is not None:
-                self._lane(call).leave(ticket)
+            if call in self._paused:
+                del self._paused[call]
+            if call in self._tickets:
+                ticket = self._tickets.pop(call)
+                ticket.lane.leave(ticket)
+                ticket.turn.cancel()
             seat = self._seats.get(call)
-        if ticket is not None:
-            ticket.data[1].cancel()
-        if seat is not None and not seat.watched:
-            self._leave(call)
+            going = () if seat is None or seat.watched else self._left(call, seat)
+        _tell(going)
 
     def _has_room(self, own: int) -> bool:
-        """Whether one who has *own* calls under way may have another: from half on, up to its share."""
-        most, there = self._capacity.calls, len(self._under_way)
-        return there < most and (there < most // 2 or own * (len(self._by_caller) + 1) < most)
+        """Whether one who has *own* calls under way may have another, if that is up to its share."""
+        most = self._capacity.calls
+        return len(self._under_way) < most and own * (len(self._by_caller) + 1) < most
 
     def _is_crowded(self, call: Call) -> bool:
         """Whether it would only be turned away from the queue; its model, and so its queue, is not known."""
         caller = _caller(call)
-        lanes = [lane for lane in (self._blocking, self._others) if lane.waiting]
-        return bool(lanes) and any(lane.has_its_share(caller) for lane in lanes)
+        return self._blocking.has_its_share(caller) or self._others.has_its_share(caller)
 
     def _count_out(self, who: Hashable) -> None:
         left = self._by_caller.pop(who) - 1
@@ -184,25 +198,26 @@ class Admission(Guard):
 
     def _wait(self, call: Call, lane: Lane, *, begun: bool) -> NoReturn:
         """Put it in the queue; whoever has no room there any more is told. Under the lock."""
-        caller, left = _caller(call), _left(call)
+        caller, left = _caller(call), _time_left(call)
         if not begun and left is not None and lane.expected(caller) > left * 1e6:
             self._refuse("its turn would come after its deadline", lane)
         turn: Future[None] = Future()
         cost = self._means.get(call.model) or lane.mean
-        ticket = Ticket(caller, len(call.raw), cost, (call, turn), begun=begun)
+        ticket = Turn(caller, len(call.raw), cost, begun, call, lane, turn)
         shed = lane.join(ticket)
         if ticket in shed:
             self._refuse("no room in the queue", lane)
         self._tickets[call] = ticket
         for other in shed:
-            self._tickets.pop(other.data[0], None)
-            other.data[1].cancel()
+            self._tickets.pop(other.call, None)
+            other.turn.cancel()
         longest = None if begun else self._capacity.wait
         within = min((each for each in (left, longest) if each is not None), default=None)
-        raise Later(partial(self._came, call, lane, ticket, self._clock()), turn=turn, within=within)
+        raise Later(partial(self._came, ticket, self._clock()), turn=turn, within=within)
 
-    def _came(self, call: Call, lane: Lane, ticket: Ticket, since: float) -> None:
+    def _came(self, ticket: Turn, since: float) -> None:
         """Its turn, or the end of its waiting."""
+        call, lane = ticket.call, ticket.lane
         call.queue_ns += int((self._clock() - since) * 1e9)
         with self._lock:
             seat = self._seats.get(call)
@@ -211,7 +226,7 @@ class Admission(Guard):
                 lane.leave(ticket)
                 if call.closed:
                     raise Refusal("CANCELLED", "the call has ended")
-                if (left := _left(call)) is not None and left <= 0:
+                if (left := _time_left(call)) is not None and left <= 0:
                     raise Refusal("DEADLINE_EXCEEDED", "while it waited for its turn")
                 self._refuse("it waited too long, or had to make room", lane)
         self._watch(call, seat)
@@ -219,30 +234,43 @@ class Admission(Guard):
     def _leave(self, call: Call) -> None:
         """It has left its model: others may go."""
         with self._lock:
-            seat = self._seats.pop(call, None)
-            if seat is None:
-                return
-            cost = max(0, int((self._clock() - seat.since) * 1e6))
-            mean = self._means.get(call.model)
-            self._means.put(call.model, cost if mean is None else mean + (cost - mean) // 8)
-            seat.lane.ended(seat.caller, seat.ticket, cost)
-            called = list(self._called(seat.lane))
-        for turn in called:
-            if turn.set_running_or_notify_cancel():
-                turn.set_result(None)
+            seat = self._seats.get(call)
+            going = () if seat is None else self._left(call, seat)
+        _tell(going)
 
-    def _called(self, lane: Lane) -> Iterable[Future[None]]:
-        """The turns of those who go next: each has its place."""
-        while (ticket := lane.next()) is not None:
-            call, turn = ticket.data
-            del self._tickets[call]
-            self._seats[call] = Seat(lane, ticket.caller, self._clock(), ticket)
-            yield turn
+    def _left(self, call: Call, seat: Seat) -> Collection[Turn]:
+        """Give its place back, and places to those who go next. Under the lock."""
+        del self._seats[call]
+        lane = seat.lane
+        cost = max(0, int((self._clock() - seat.since) * 1e6))
+        self._learn(call.model, cost)
+        lane.ended(_caller(call) if lane.waiting else None, seat.ticket, cost)
+        going: list[Turn] = []
+        while lane.waiting and (ticket := lane.next()) is not None:
+            turn = cast("Turn", ticket)
+            del self._tickets[turn.call]
+            self._seats[turn.call] = Seat(lane, self._clock(), turn)
+            going.append(turn)
+        return going
+
+    def _learn(self, model: str, cost: int) -> None:
+        mean = self._means.get(model)
+        if mean is not None:
+            self._means[model] = mean + (cost - mean) // 8
+        elif len(self._means) < MOST_MODELS:
+            self._means[model] = cost
 
     def _refuse(self, note: str, lane: Lane) -> NoReturn:
         after = lane.waiting * lane.mean / lane.slots / 1e6
         retry_after = min(max(after, SOONEST), LATEST)
         raise Refusal("OVERLOADED", note, retry_after=retry_after, limit="capacity")
+
+
+def _tell(going: Iterable[Turn]) -> None:
+    """Those who go next. Not under the lock: whatever waits for a turn runs here."""
+    for each in going:
+        if each.turn.set_running_or_notify_cancel():
+            each.turn.set_result(None)
 
 
 def _who(call: Call) -> Hashable:
@@ -256,7 +284,7 @@ def _caller(call: Call) -> Caller:
     return Caller(_who(call), grant.weight, grant.priority)
 
 
-def _left(call: Call) -> float | None:
+def _time_left(call: Call) -> float | None:
     """Seconds that *call* has left of what its caller and we give it; None for no end."""
     given = [each for each in (call.remaining, call.patience) if each is not None]
     if not given:

@@ -64,16 +64,16 @@ class Lane:
                 return ticket
         raise AssertionError("somebody waits, and nobody is next")
 
-    def ended(self, caller: Caller, ticket: Ticket | None, cost: int) -> None:
-        """A call has given its slot back after *cost*; *ticket* is what it waited with, if it had to."""
+    def ended(self, caller: Caller | None, ticket: Ticket | None, cost: int) -> None:
+        """A call has given its slot back after *cost*. *ticket* is what it waited with, if it had to; of one
+        that had not, *caller* need only be known while others wait."""
         self.free += 1
         self.mean += (cost - self.mean) // 8 if self.mean else cost
-        level = self._levels[caller.priority]
         if ticket is not None:
-            level.ended(ticket, cost)
-        elif self.waiting:
-            level.charge(caller, cost)
-        self._rest()
+            self._levels[ticket.caller.priority].ended(ticket, cost)
+            self._rest()
+        elif self.waiting and caller is not None:
+            self._levels[caller.priority].charge(caller, cost)
 
     def expected(self, caller: Caller) -> int:
         """Microseconds that one more call of *caller* would wait, as far as can be told."""
