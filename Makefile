@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .PHONY: help
 help: ## print this
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -67,6 +67,10 @@ stubs: $(VENV)/run.stamp ## write client stubs to build/stubs
 .PHONY: bench
 bench: $(VENV)/bench.stamp ## measure the guarded server against the bare one (a quarter of an hour)
 	@$(BIN)/python -m benchmarks.run $(ARGS)
+
+.PHONY: bench-limits
+bench-limits: $(VENV)/bench.stamp ## measure what one decision of a limit costs (some 3 minutes)
+	@$(BIN)/python -m benchmarks.decisions $(ARGS)
 
 .PHONY: bench-peers
 bench-peers: $(VENV)/bench.stamp ## the same with Envoy, MLServer and KServe, installed into .venv-peers

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from . import decisions_report
 from .chart import chart
 from .processes import ROOT
 
@@ -93,6 +94,9 @@ def update(names: Sequence[str] = ("bench", "peers")) -> None:
         results = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
         write(name, results, RESULTS)
         document = quoted(document, name, quote(results))
+    decided = json.loads((RESULTS / "decisions.json").read_text(encoding="utf-8"))
+    decisions_report.write(decided, RESULTS)
+    document = quoted(document, "decisions", decisions_report.quote(decided))
     DOCUMENT.write_text(document, encoding="utf-8")
 
 

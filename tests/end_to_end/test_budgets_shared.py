@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from random import Random
 
 import grpc
 import pytest
 from callers import Callers
 from gate import INFER, Gate, bearer, query, until
-from racing import CALLERS, POLICY, race
+from racing import CALLERS, POLICY, leave, race
 from redis_servers import HAS_REDIS, RedisServer, running
 from sink import Sink
 
@@ -101,26 +103,76 @@ class Caller:
         return "OK"
 
 
+TROUBLES: dict[str, tuple[Callable[[RedisServer], object], Callable[[RedisServer], object]]] = {
+    "frozen": (lambda it: it.signal(signal.SIGSTOP), lambda it: it.signal(signal.SIGCONT)),
+    "killed": (RedisServer.stop, RedisServer.start),
+    "full": (
+        lambda it: it.ask("CONFIG", "SET", "maxmemory", 1),
+        lambda it: it.ask("CONFIG", "SET", "maxmemory", 0),
+    ),
+    "read-only": (
+        lambda it: it.ask("REPLICAOF", "127.0.0.1", 1),
+        lambda it: it.ask("REPLICAOF", "NO", "ONE"),
+    ),
+}
+
+
+def threads(gate: Gate) -> int:
+    """How many threads the server has."""
+    return len(list(Path(f"/proc/{gate.process.pid}/task").iterdir()))
+
+
 @HAS_REDIS
-def test_a_redis_that_is_frozen_and_thawed(serve: Callable[[str, str], Gate], redis: RedisServer) -> None:
-    """Calls are refused UNAVAILABLE, none hangs, none comes to the model unpaid; then it goes on."""
+@pytest.mark.parametrize("name", TROUBLES)
+def test_a_redis_in_trouble_and_well_again(
+    serve: Callable[[str, str], Gate], redis: RedisServer, name: str
+) -> None:
+    """Calls are refused UNAVAILABLE, none hangs or comes to the model unpaid; then it goes on."""
+    begin, end = TROUBLES[name]
     gate = serve("one", redis.url)
     caller = Caller(gate)
     assert caller.ended() == "OK"
-    redis.signal(signal.SIGSTOP)
+    begin(redis)
     until(lambda: caller.ended() == "UNAVAILABLE")  # what was in hand is spent
     before = gate.calls()
-    refused = [caller.ended() for _ in range(50)]
-    during = gate.calls()
-    redis.signal(signal.SIGCONT)
-    until(lambda: caller.ended() == "OK")
+    with Callers(gate, count=16, role="racer") as callers:
+        until(lambda: callers.each("UNAVAILABLE", 50))
+        during, busy = gate.calls(), threads(gate)
+        end(redis)
+        until(lambda: callers.each("OK", 1))
+    told = {(said.status, said.reason) for said in callers.all().values()}
+    print(f"{name}: {busy} threads in the trouble, {threads(gate)} after it")
 
-    assert set(refused) == {"UNAVAILABLE"}
     assert during == before
+    assert told == {("OK", ""), ("UNAVAILABLE", "BUDGETS_UNAVAILABLE")}
+    assert callers.left == []
+    assert busy <= threads(gate) + 2, "threads wait for the store"
     assert gate.stop() == 0
     reasons = Counter(line["reason"] for line in gate.ledger())
     assert set(reasons) == set(FAILS)
-    assert reasons[""] == gate.calls()
+    assert reasons[""] == gate.calls() <= LIMIT
+
+
+async def test_callers_who_leave_at_any_moment_and_a_server_that_is_killed(
+    serve: Callable[[str, str], Gate], store: str
+) -> None:
+    """Callers cancel whenever they like, the server is killed among them and started anew on the same store:
+    no more comes to the model than the budget has, and what is lost is what the killed one held.
+    """
+    gate, random = serve("one", store), Random(store.partition(":")[0])
+    first = asyncio.create_task(leave(gate, random, 2 * LIMIT // CALLERS))
+    await asyncio.to_thread(until, lambda: gate.calls() > LIMIT // 10)
+    gate.kill()
+    await first
+    killed = gate.calls()
+    gate.start("--set", f"limits.store={store}")
+    seen = await leave(gate, random, 5 * LIMIT // 2 // CALLERS)
+    print(f"{killed} came to the model before the kill, {gate.calls()} in all; then {seen}")
+
+    assert killed < LIMIT
+    assert set(seen) <= {"OK", "CANCELLED", "RESOURCE_EXHAUSTED"}
+    assert seen["RESOURCE_EXHAUSTED"] > 0
+    assert LIMIT - LIMIT // 500 - CALLERS <= gate.calls() <= LIMIT
 
 
 @HAS_REDIS

@@ -50,8 +50,11 @@ def gate(tmp_path_factory, sink):
 def flooded(gate: Gate, tokens: list[str]) -> Iterator[dict[str, int]]:
     """The flood; afterwards, what its calls were told."""
     orders = {
-        **{"target": gate.target, "pki": str(gate.folder / "pki"), "tokens": tokens},
-        **{"rate": RATE, "seconds": SECONDS + 2},
+        "target": gate.target,
+        "pki": str(gate.folder / "pki"),
+        "tokens": tokens,
+        "rate": RATE,
+        "seconds": SECONDS + 2,
     }
     told: dict[str, int] = {}
     process = subprocess.Popen(
@@ -120,7 +123,9 @@ def test_a_polite_caller_is_served_beside_a_flood(gate, crowd):
         grown = memory(gate) - resident
 
     ratio = p99(took) / p99(quiet)
-    print(f"{crowd}: p99 {p99(quiet):.3f} s alone, {p99(took):.3f} s beside it, {len(took)} calls; told {told}")
+    print(
+        f"{crowd}: p99 {p99(quiet):.3f} s alone, {p99(took):.3f} s beside it, {len(took)} calls; told {told}"
+    )
     assert ended.count("OK") >= 0.99 * len(ended)
     assert set(health) == {"OK"}
     assert ratio <= 2.5  # twice on a machine of its own; this one also runs the flood

@@ -95,7 +95,7 @@ def test_the_order_of_the_guards(folder: Folder) -> None:
         names = [type(each).__name__ for each in chain.guards]
     assert names == [
         *("Record", "Deadline", "Passports", "RateLimit", "Mine", "Validation", "ModelAuthorization"),
-        *("Concurrency", "Admission"),
+        *("Concurrency", "ReportedTokens", "Admission"),
     ]
 
 

@@ -19,7 +19,6 @@ pytestmark = HAS_REDIS
 SLOTS = 16_384
 OUR_SLOT = 14_486  # of {guardhouse}
 MORE_RIGHTS = "+command +cluster|slots"
-DOWN = 300  # ms after which Sentinel thinks that a server is down
 
 
 def _goes(store: Store) -> bool:
@@ -28,24 +27,6 @@ def _goes(store: Store) -> bool:
         return take(store, 1, account(limit=1000)) == 1
     except StoreError:
         return False
-
-
-@pytest.fixture
-def watched(tmp_path: Path) -> Iterator[tuple[RedisServer, RedisServer, RedisServer]]:
-    """A primary, its replica, and the Sentinel that watches both, which knows of both."""
-    with ExitStack() as stack:
-        primary = stack.enter_context(running(tmp_path / "primary"))
-        follow = ("--replicaof", f"127.0.0.1 {primary.port}")
-        replica = stack.enter_context(running(tmp_path / "replica", *follow))
-        wait_for(lambda: str(replica.port) in str(primary.ask("ROLE")))
-        folder = tmp_path / "sentinel"
-        folder.mkdir()
-        orders = [f"monitor main 127.0.0.1 {primary.port} 1", f"down-after-milliseconds main {DOWN}"]
-        orders += ["failover-timeout main 2000"]
-        (folder / "sentinel.conf").write_text("".join(f"sentinel {order}\n" for order in orders))
-        sentinel = stack.enter_context(running(folder))
-        wait_for(lambda: str(replica.port) in str(sentinel.ask("SENTINEL", "REPLICAS", "main")))
-        yield primary, replica, sentinel
 
 
 def test_failover(watched: tuple[RedisServer, RedisServer, RedisServer]) -> None:

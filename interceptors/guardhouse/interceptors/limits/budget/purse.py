@@ -153,7 +153,9 @@ class Purse:
                     return False
             for account, units in costs:
                 hand = hands[account]
-                hand.pay(units)
+                hand.units -= units
+                if hand.unused > hand.units:
+                    hand.unused = hand.units
                 hand.touched = now
         return True
 
