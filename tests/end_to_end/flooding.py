@@ -17,6 +17,7 @@ import grpc
 import grpc.aio
 from gate import INFER, OWN, bearer, query
 
+TIMES = [0.05, 0.11, 0.08, 0.15, 0.07, 0.14, 0.1]  # seconds that calls take in the model, in turn
 UNDER_WAY = 2000  # calls of ours at once, so that this process stays small
 
 
@@ -27,12 +28,14 @@ async def flood(target: str, pki: Path, tokens: list[str], rate: int, seconds: f
     )
     channels = [grpc.aio.secure_channel(target, credentials, [OWN]) for _ in tokens]
     methods = [channel.unary_unary(INFER) for channel in channels]
-    body, told, under_way = query("slow", [0.1]).SerializeToString(), Counter[str](), set()
+    bodies = [query("slow", [takes]).SerializeToString() for takes in TIMES]
+    told, under_way = Counter[str](), set()
 
     async def ask(number: int) -> None:
         token = tokens[number % len(tokens)]
         try:
-            await methods[number % len(tokens)](body, metadata=bearer(token) if token else (), timeout=20)
+            body, said = bodies[number % len(bodies)], bearer(token) if token else ()
+            await methods[number % len(tokens)](body, metadata=said, timeout=20)
         except grpc.aio.AioRpcError as error:
             told[dict(error.trailing_metadata() or ()).get("guardhouse-reason", error.code().name)] += 1
         else:

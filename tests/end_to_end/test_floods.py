@@ -13,12 +13,13 @@ from pathlib import Path
 
 import grpc
 import pytest
+from flooding import TIMES
 from gate import INFER, OWN, Gate, bearer, environment, query, until
 
 SECONDS = 5  # of each flood
-THREADS, TAKES = 4, 0.1  # the model: 40 calls a second
-RATE = 20 * int(THREADS / TAKES)
-BODY = query("slow", [TAKES]).SerializeToString()
+THREADS = 4
+RATE = 20 * 40  # the model does 40 calls a second
+BODIES = [query("slow", [takes]).SerializeToString() for takes in TIMES]
 CHECK = "/inference.GRPCInferenceService/ServerLive"
 POLICY = """
 open: [ServerLive]
@@ -37,7 +38,7 @@ bindings:
 
 @pytest.fixture(scope="module")
 def gate(tmp_path_factory, sink):
-    """A server whose model takes four calls at once, of a tenth of a second each."""
+    """A server whose model takes four calls at once, of a tenth of a second in the mean."""
     made = Gate(tmp_path_factory.mktemp("flooded") / "demo", sink.port)
     (made.folder / "policy.yaml").write_text(POLICY)
     made.start("--set", f"server.threads={THREADS}", "--set", "limits.waiting=200")
@@ -81,7 +82,7 @@ def polite(gate: Gate, token: str) -> tuple[list[float], list[str], list[str]]:
         end = time.monotonic() + SECONDS
         while time.monotonic() < end:
             began = time.monotonic()
-            ended.append(_ask(infer, BODY, bearer(token)))
+            ended.append(_ask(infer, BODIES[len(ended) % len(BODIES)], bearer(token)))
             took.append(time.monotonic() - began)
             health.append(_ask(check, b"", ()))
     return took, ended, health
@@ -106,7 +107,7 @@ def p99(took: list[float]) -> float:
 
 
 @pytest.mark.parametrize("crowd", ["nobody", "one", "twenty"])
-def test_a_polite_caller_is_served_beside_a_flood(gate, crowd, record_property):
+def test_a_polite_caller_is_served_beside_a_flood(gate, crowd):
     """It keeps 99 of a hundred calls, hardly slower than when it is alone; health is told all the time, and
     memory does not grow with the flood. The model sees nobody who has not said who it is."""
     mine = gate.token("polite", "--subject", "polite")
@@ -127,7 +128,7 @@ def test_a_polite_caller_is_served_beside_a_flood(gate, crowd, record_property):
     )
     assert ended.count("OK") >= 0.99 * len(ended)
     assert set(health) == {"OK"}
-    assert ratio <= 3, "twice is what is meant; `python -m benchmarks.flood` measures it"
+    assert ratio <= 2.5  # twice on a machine of its own; this one also runs the flood
     assert grown < 200
     if crowd == "nobody":
         assert gate.calls() - seen == len(took)

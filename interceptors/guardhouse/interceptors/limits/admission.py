@@ -208,7 +208,7 @@ class Admission(Guard):
         if ticket in shed:
             self._refuse("no room in the queue", lane)
         self._tickets[call] = ticket
-        for other in shed:
+        for other in cast("list[Turn]", shed):
             self._tickets.pop(other.call, None)
             other.turn.cancel()
         longest = None if begun else self._capacity.wait

@@ -1,8 +1,9 @@
 """Whose turn it is, where more calls want a model than it takes. Pure: no clock, no lock.
 
 Virtual counters, as in "Fairness in Serving Large Language Models" (OSDI 2024): each principal has one that
-grows by cost / weight, and the smallest goes next. Who comes back from idleness starts no lower than those
-who did not rest. Costs are microseconds in the model; every decision is O(log n) in the principals.
+grows by cost / weight. The one goes next whose counter would be the smallest after its call; the paper has it
+before, and so makes a heavy weight wait as long as a light one. Who comes back from idleness starts no lower
+than those who did not rest. Costs are microseconds in the model; every decision is O(log n) in the principals.
 """
 
 from __future__ import annotations
@@ -141,7 +142,8 @@ class Level:
     def _place(self, who: Hashable, flow: Flow) -> None:
         """Put *flow* where it belongs now."""
         if flow.waits():
-            self._next.put(flow, flow.counter)
+            head = next(iter(flow.begun or flow.fresh))
+            self._next.put(flow, flow.counter + head.cost * FINE // flow.weight)
         else:
             self._next.drop(flow)
         if flow.fresh:
