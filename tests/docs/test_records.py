@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import grpc
@@ -13,6 +14,9 @@ import numpy as np
 import pytest
 
 from guardhouse.clients import Client, GuardhouseError
+from guardhouse.interceptors import Call
+from guardhouse.interceptors.record.lines import Lines
+from guardhouse.interceptors.usage import Usage
 
 from .running import ROOT, Gate, blocks, rows, shell
 
@@ -20,6 +24,7 @@ TRACING = (ROOT / "docs/tracing.md").read_text()
 LEDGER = (ROOT / "docs/ledger.md").read_text()
 CALLERS = "ab" * 16
 IMAGE = np.zeros((1, 64), dtype=np.float32)
+TOKENS = ("input_tokens", "output_tokens")
 KINDS = {str: "text", int: "number", list: "list of text"}
 
 
@@ -71,8 +76,10 @@ def test_every_attribute_is_documented_and_seen(spans: list[dict[str, Any]]) -> 
     """The attributes of real spans are those of the table, by name and type, and no others."""
     table = TRACING.partition("## Attributes")[2].partition("##")[0]
     seen = {key: KINDS[type(value)] for span in spans for key, value in span["attributes"].items()}
-    elsewhere = {row[0] for row in rows(table) if row[2] in ("captured calls", "shadowed calls")}
-    assert elsewhere == {"guardhouse.capture", "guardhouse.shadow"}  # seen in test_spans.py
+    seldom = ("captured calls", "shadowed calls", "calls whose model tells its tokens")
+    elsewhere = {row[0] for row in rows(table) if row[2] in seldom}
+    tokens = {f"gen_ai.usage.{name}" for name in TOKENS}
+    assert elsewhere == {"guardhouse.capture", "guardhouse.shadow", *tokens}  # seen in test_spans.py
     assert seen == {key: kind for key, kind in kinds(table).items() if key not in elsewhere}
 
 
@@ -119,9 +126,28 @@ def test_spans_and_lines_are_of_the_same_calls(
 
 def test_every_field_is_documented_and_seen(lines: list[dict[str, Any]]) -> None:
     """The fields of every call's line are those of the table, in its order, with its types."""
-    table = LEDGER.partition("## A line")[2].partition("##")[0]
+    table = kinds(LEDGER.partition("## A line")[2].partition("##")[0])
+    usual = {key: kind for key, kind in table.items() if key not in TOKENS}
     for line in _queries(lines):
-        assert [(key, KINDS[type(value)]) for key, value in line.items()] == list(kinds(table).items())
+        assert [(key, KINDS[type(value)]) for key, value in line.items()] == list(usual.items())
+
+
+def test_a_line_of_a_model_that_tells_its_tokens_has_every_field() -> None:
+    """Those of the table but the chain's own, in its order, with its types."""
+    table = kinds(LEDGER.partition("## A line")[2].partition("##")[0])
+    call = Call("/x/Y", (), True, 0, 0, usage=Usage(12, 340))
+    line = json.loads(Lines(Keeper()).body(call))
+
+    assert (line["input_tokens"], line["output_tokens"]) == (12, 340)
+    assert [(key, KINDS[type(value)]) for key, value in line.items()] == list(table.items())[:-2]
+    assert list(table)[-2:] == ["seq", "prev"]
+
+
+class Keeper:
+    """A book that keeps nothing."""
+
+    def append_many(self, bodies: Sequence[bytes]) -> int:
+        return len(bodies)
 
 
 def test_the_first_line_is_a_genesis(lines: list[dict[str, Any]]) -> None:

@@ -95,7 +95,7 @@ def test_the_order_of_the_guards(folder: Folder) -> None:
         names = [type(each).__name__ for each in chain.guards]
     assert names == [
         *("Record", "Deadline", "Passports", "RateLimit", "Mine", "Validation", "ModelAuthorization"),
-        "Concurrency",
+        *("Concurrency", "ReportedTokens"),
     ]
 
 
@@ -116,7 +116,7 @@ def test_captures_are_kept_only_where_asked_for(folder: Folder) -> None:
     request.inputs.add(name="x", datatype="BOOL", shape=[1]).contents.bool_contents.append(True)
     capture = Capturing(folder.path / "captures", ["digits"])
     with guard(**folder.settings(capture=capture)) as chain:
-        assert [type(each).__name__ for each in chain.guards][-2:] == ["Concurrency", "Capture"]
+        assert [type(each).__name__ for each in chain.guards][-2:] == ["ReportedTokens", "Capture"]
         call = chain.open(INFER, folder.metadata, known=True)
         call.wall = time.time()
         chain.admit(call)

@@ -10,6 +10,7 @@ from grpc import StatusCode as Code
 from guardhouse.interceptors import Metrics, Principal, Refusal
 from guardhouse.interceptors.metrics import tally
 from guardhouse.interceptors.metrics.catalogue import FINE, STANDARD
+from guardhouse.interceptors.usage import Usage
 
 from .metering import INFER, METHOD, MILLISECOND, Page, settled
 
@@ -28,6 +29,19 @@ def test_a_call_is_counted_under_its_names() -> None:
     assert page("guardhouse_queue_duration_seconds_sum", model="digits") == pytest.approx(0.001)
     assert page("guardhouse_chain_duration_seconds_sum") == pytest.approx(0.001)
     assert page.series("guardhouse_refusals_total") == []
+
+
+def test_tokens_are_counted_as_models_tell_them() -> None:
+    """By model, in both directions; a model that tells none has none."""
+    metrics = Metrics({"digits", "llm"})
+    metrics.take(
+        [settled(), settled(model="llm", usage=Usage(12, 340)), settled(model="llm", usage=Usage(1))]
+    )
+    page = Page(metrics)
+
+    assert page("guardhouse_input_tokens_total", model="llm") == 13
+    assert page("guardhouse_output_tokens_total", model="llm") == 340
+    assert page("guardhouse_input_tokens_total", model="digits") == 0
 
 
 def test_a_refusal_is_counted_by_guard_and_reason() -> None:

@@ -21,6 +21,7 @@ from opentelemetry.trace.status import StatusCode as SdkCode
 from guardhouse.interceptors import Call, Principal, Refusal
 from guardhouse.interceptors.ledger.chain import Link as Head
 from guardhouse.interceptors.record.spans import ERRORS, Spans, caller_context, peer_address
+from guardhouse.interceptors.usage import Usage
 
 METHOD = "/inference.GRPCInferenceService/ModelInfer"
 PARENT = "00-" + "ab" * 16 + "-" + "cd" * 8 + "-01"
@@ -311,6 +312,15 @@ def test_a_captured_or_shadowed_call_says_so(fact: str, value: str) -> None:
 
     assert told[f"guardhouse.{fact}"] == value
     assert f"guardhouse.{fact}" not in plain
+
+
+def test_a_call_whose_model_tells_its_tokens_says_so() -> None:
+    """By the names of the GenAI semantic conventions, also 0 of one kind; others say nothing of tokens."""
+    told = _attributes(_read(_call(usage=Usage(12, 0))))
+    untold = _attributes(_read(_call()))
+
+    assert (told["gen_ai.usage.input_tokens"], told["gen_ai.usage.output_tokens"]) == (12, 0)
+    assert not any(key.startswith("gen_ai.") for key in untold)
 
 
 def test_a_span_that_fails_costs_no_other() -> None:

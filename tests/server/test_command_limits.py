@@ -51,6 +51,19 @@ def test_show_lists_what_was_spent(spent: Path, run) -> None:
     assert len(past.out.splitlines()) == 4
 
 
+def test_show_tells_money_in_its_currency(config: Path, run) -> None:
+    """To the last digit, never in billionths, and never as 1.5e-07."""
+    store = SqliteStore(config.parent / "budgets.db")
+    account = Account("purse USD/day", "2099-01-01", 12_500_000_000, time.time() + 3600)
+    store.take([Want(account, 150, 150)])
+    store.close()
+    (_, line) = run("limits", "show", config).out.splitlines()
+    (told,) = json.loads(run("limits", "show", config, "--json").out)["accounts"]
+
+    assert line.split() == ["purse", "USD/day", "2099-01-01", "0.00000015", "12.5", "12.49999985"]
+    assert (told["limit"], told["spent"], told["left"]) == (12.5, 1.5e-07, 12.49999985)
+
+
 def test_show_for_a_program(spent: Path, run) -> None:
     """The same as JSON, with the end of the window."""
     accounts = json.loads(run("limits", "show", spent, "--json").out)["accounts"]

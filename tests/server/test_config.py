@@ -94,7 +94,8 @@ def test_everything_that_can_be_written(config_file: Any) -> None:
             "  spool: spans, spool_limit: 1GiB}\n"
             "metrics: {listen: '[::1]:9464', otlp: 'http://collector.example:4317', interval: 1m}\n"
             "server: {max_message: 16MiB, max_metadata: 32KiB, max_streams: 8, handshake_timeout: 500ms,\n"
-            "  connection_age: 2h, connection_grace: 5m, deadline: 90s, drain: 1m, threads: 2}\n"
+            "  connection_age: 2h, connection_grace: 5m, deadline: 90s, drain: 1m, threads: 2,\n"
+            "  max_tokens: 100}\n"
         )
     )
     config = load(path, environment={"TOKEN": "Bearer s3cret", "SECRET": "hunter2"})
@@ -115,7 +116,7 @@ def test_everything_that_can_be_written(config_file: Any) -> None:
     )
     assert "s3cret" not in repr(config)
     assert config.metrics == Metrics("[::1]:9464", "http://collector.example:4317", 60.0)
-    assert config.server == Server(16 * 2**20, 32 * 2**10, 8, 0.5, 7200.0, 300.0, 90.0, 60.0, 2)
+    assert config.server == Server(16 * 2**20, 32 * 2**10, 8, 0.5, 7200.0, 300.0, 90.0, 60.0, 2, 100)
 
 
 @pytest.mark.parametrize(

@@ -436,6 +436,7 @@ BAD = {
     "size of too little": (added("server: {max_message: 1B}\n"), 18, "server.max_message", "1KiB to 2047MiB"),
     "size of too much": (added("server: {max_message: 2GiB}\n"), 18, "server.max_message", "out of range"),
     "no threads": (added("server: {threads: 0}\n"), 18, "server.threads", "a whole number from 1 to 1024"),
+    "no output": (added("server: {max_tokens: 0}\n"), 18, "server.max_tokens", "from 1 to 1000000000"),
     "streams as text": (added("server: {max_streams: many}\n"), 18, "server.max_streams", "is `many`; write"),
     "unset variable": (changed("policy.yaml", "${POLICY}"), 13, "policy", "variable POLICY is not set"),
 }

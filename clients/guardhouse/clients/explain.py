@@ -17,6 +17,7 @@ BY_REASON: Final[dict[str, str]] = {
     "TOKEN_EXPIRED": "get a new token, and put it into the token file",
     "METHOD_DENIED": "ask the operator for a role that allows it; guardhouse whoami shows yours",
     "MODEL_DENIED": "ask the operator for a role that allows it; guardhouse whoami shows yours",
+    "MODEL_UNPRICED": "ask the operator for a price of the model",
     "MODEL_UNKNOWN": "check the name and the version of the model",
     "MODEL_FAILED": "tell the operator the error id",
     "INTERNAL": "tell the operator the error id",

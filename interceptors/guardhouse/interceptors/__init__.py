@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from .tokens.jwks import Source as JwksSource
     from .tokens.keys import KeyStore
     from .tokens.keys_live import LiveKeys
+    from .usage import ReportedTokens, report_tokens
     from .validation import Validation
 
 __all__ = [
@@ -63,6 +64,7 @@ __all__ = [
     "RateLimit",
     "Record",
     "Refusal",
+    "ReportedTokens",
     "Stage",
     "Tokens",
     "Validation",
@@ -70,6 +72,7 @@ __all__ = [
     "current_call",
     "exporter_to",
     "guard",
+    "report_tokens",
     "sync",
 ]
 
@@ -93,10 +96,12 @@ _LATER = {
     "Policy": "policy",
     "RateLimit": "limits.rate",
     "Record": "record",
+    "ReportedTokens": "usage",
     "Tokens": "tokens",
     "Validation": "validation",
     "exporter_to": "record.exporting",
     "guard": "guarding",
+    "report_tokens": "usage",
     "sync": "shells.threaded",
 }
 

@@ -13,6 +13,7 @@ from grpc import StatusCode
 if TYPE_CHECKING:
     from .policy import Grant
     from .refusal import Refusal
+    from .usage import Usage
     from .work import Work
 
 Metadata = Sequence[tuple[str, str | bytes]]
@@ -85,6 +86,7 @@ class Call:
     units: int = 0  # what the call was charged: one for each message that a limit let through
     queue_ns: int = 0  # time the model's work waited for a free worker; not part of `model_ns`
     model_ns: int = 0  # time spent in the handler behind the chain
+    usage: Usage | None = None  # tokens, where the model has reported any
     shadow: str = ""  # names of limits in shadow that would have refused it
     degraded: str = ""  # names of limits that were decided here alone, as their store did not answer
     capture: str = ""  # where inputs and outputs were kept, if the owner asked for that

@@ -39,6 +39,7 @@ from .tokens.jwk import parse
 from .tokens.jwks import Source
 from .tokens.keys import KeyStore
 from .tokens.keys_live import LiveKeys
+from .usage import ReportedTokens
 from .validation import Validation
 
 
@@ -77,6 +78,7 @@ def guard(
     deadline: float = 60.0,
     store: stores.Store | None = None,
     largest: int = 4 << 20,
+    max_tokens: int = 4096,
     metrics: Metrics | None = None,
     exists: Callable[[str, str], bool] = _anything,
     capture: Capturing | None = None,
@@ -103,6 +105,8 @@ def guard(
         store: Where it is kept what was used of limits, closed at the end; in memory, and so gone with the
             process, if None.
         largest: Bytes that an answer may have: what is reserved of budgets in bytes.
+        max_tokens: Tokens that an answer may have where its request does not bound them, and the most that a
+            request may ask for: what is reserved of budgets in tokens and in money.
         metrics: Counts every call, and is shown what the parts of the guard tell.
         exists: Whether a (model, version) is served, an empty version being any. Asked only for methods of
             the inference protocol, whose models the policy decides about.
@@ -123,7 +127,8 @@ def guard(
     rules = policy if isinstance(policy, Policy) else Policy.load(policy)
     with ExitStack() as stack:  # what is opened last is closed first
         record = _record(ledger, spans, service, metrics, stack)
-        budgets = tuple(opened(rules.limits.budgets, store, Clamps(largest, deadline), stack))
+        clamps = Clamps(largest, deadline, max_tokens)
+        budgets = tuple(opened(rules.limits.budgets, store, clamps, stack, rules.prices))
         rates, slots = _rates(rules, store, stack), _slots(rules, store, stack)
         guards: tuple[Guard, ...] = (
             record,
@@ -140,6 +145,7 @@ def guard(
             *_late(rules, rates),
             slots,
             *budgets,
+            ReportedTokens(),
             *_capture(capture, stack),
         )
         if spans is not None:

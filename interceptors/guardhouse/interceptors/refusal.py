@@ -34,6 +34,7 @@ REASONS: Final[Mapping[str, Answer]] = MappingProxyType(
         "TOKEN_EXPIRED": Answer(StatusCode.UNAUTHENTICATED, "the token has expired"),
         "METHOD_DENIED": Answer(StatusCode.PERMISSION_DENIED, "not allowed to call this method"),
         "MODEL_DENIED": Answer(StatusCode.PERMISSION_DENIED, "not allowed to use this model"),
+        "MODEL_UNPRICED": Answer(StatusCode.PERMISSION_DENIED, "this model has no price"),
         "METHOD_UNKNOWN": Answer(StatusCode.UNIMPLEMENTED, "this server has no such method"),
         "MODEL_UNKNOWN": Answer(StatusCode.NOT_FOUND, "no such model or version"),
         "MESSAGE_MISSING": Answer(StatusCode.INVALID_ARGUMENT, "the call carried no message"),

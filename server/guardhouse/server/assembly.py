@@ -60,6 +60,7 @@ def assembled(config: Config) -> Iterator[Parts]:
             deadline=config.server.deadline,
             store=_store(config) if any(policy.limits) else None,
             largest=config.server.max_message,
+            max_tokens=config.server.max_tokens,
             exists=models.exists,
             metrics=metrics,
             capture=config.capture,

@@ -132,6 +132,7 @@ class Server:
     deadline: float = 60.0
     drain: float = 30.0
     threads: int = 4
+    max_tokens: int = 4096
 
 
 @dataclass(frozen=True, slots=True)

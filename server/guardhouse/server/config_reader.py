@@ -235,6 +235,7 @@ def _server(section: Section) -> Server:
         deadline=time("deadline", DEFAULT.deadline),
         drain=time("drain", DEFAULT.drain),
         threads=section.optional("threads", integer(1, 1024), DEFAULT.threads),
+        max_tokens=section.optional("max_tokens", integer(1, 10**9), DEFAULT.max_tokens),
     )
 
 

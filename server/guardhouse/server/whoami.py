@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from guardhouse.interceptors import Call, Concurrency, Guard, RateLimit, current_call
 from guardhouse.interceptors.limits.budget.guard import Budgets
-from guardhouse.interceptors.limits.budget.units import SMALLEST
+from guardhouse.interceptors.limits.budget.units import smallest
 from guardhouse.interceptors.limits.rules import Budget, RateRule, SlotRule
 from guardhouse.interceptors.limits.scopes import Scope, told
 from guardhouse.interceptors.limits.stores import Account
@@ -91,7 +91,7 @@ def _slot(rule: SlotRule, left: int) -> guardhouse_pb2.Limit:
 def _budget(budget: Budget, account: Account, left: int | None, now: float) -> guardhouse_pb2.Limit:
     """What the caller is told of *budget*, of whose *account* so much is *left*; None where nobody knows."""
     amount = budget.amount
-    scale = SMALLEST.get(amount.unit, 1)
+    scale = smallest(amount.unit)
     return guardhouse_pb2.Limit(
         scope=_scope(budget),
         kind="budget",

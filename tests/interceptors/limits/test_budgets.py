@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from guardhouse.interceptors import Chain, Refusal
 from guardhouse.interceptors.call import Call, Principal
-from guardhouse.interceptors.limits.budget.guard import Budgets, Charge, costs
+from guardhouse.interceptors.limits.budget.charges import Charge, Line, costs
+from guardhouse.interceptors.limits.budget.guard import Budgets
+from guardhouse.interceptors.limits.budget.prices import PART
 from guardhouse.interceptors.limits.budget.purse import Purse
 from guardhouse.interceptors.limits.budget.units import Clamps, amount
 from guardhouse.interceptors.limits.rules import Budget
@@ -420,7 +422,12 @@ def test_every_byte_is_paid_for_once(held: list[tuple[int, str, int, int]], size
     budgets = {unit: budget(f"10 {unit}/day") for _, unit, _, _ in held}
     marks = iter(sorted(min(before, size) for *_, before in held))
     charges = [
-        Charge(budgets[unit], Account(f"{unit}{place}", "w", 10, 0.0), units, next(marks))
+        Charge(
+            budgets[unit],
+            Account(f"{unit}{place}", "w", 10, 0.0),
+            units,
+            (Line(unit, PART, units, next(marks)),),
+        )
         for place, unit, units, _ in held
     ]
     ended = Call("/x/Y", (), True, 0, 0, request_bytes=size, model_ns=model_ns, responses=1)
@@ -430,7 +437,9 @@ def test_every_byte_is_paid_for_once(held: list[tuple[int, str, int, int]], size
     paid = [
         cost for charge, cost in zip(charges, found, strict=True) if charge.budget is budgets.get("bytes")
     ]
-    first = next((charge.bytes for charge in charges if charge.budget is budgets.get("bytes")), size)
+    first = next(
+        (charge.lines[0].before for charge in charges if charge.budget is budgets.get("bytes")), size
+    )
     assert sum(paid) == size - first
     for charge, cost in zip(charges, found, strict=True):
         unit = charge.budget.amount.unit

@@ -84,6 +84,13 @@ def test_the_largest_burst(store: Store) -> None:
     assert draw(store, Drip("bob", LATEST, LATEST, 1, MOST)) == [1]
 
 
+def test_not_a_unit_is_lost_to_rounding(store: Store) -> None:
+    """A burst of three is three, though 0.3 / 0.1 is less; and a large one is given to its last unit."""
+    assert draw(store, Drip("ann", 0.1, 0.3, 3, 9)) == [3]
+    assert draw(store, drip("bob", most=12_345_678, burst=10**8, interval=1e4)) == [12_345_678]
+    assert draw(store, drip("bob", most=10**8, burst=10**8, interval=1e4)) == [87_654_322]
+
+
 def test_rates_slots_and_budgets_of_one_name(store: Store) -> None:
     """Say nothing of each other; the entries of budgets tell no others, and to reset one touches no rate."""
     assert draw(store, drip(most=10)) == [10]

@@ -54,6 +54,7 @@ def test_a_lowered_limit_holds_at_once(store: Store) -> None:
     assert hold(store, "p", 5, limit=5) == 1
     assert hold(store, "q", 5, limit=5) == 4
     assert hold(store, "q", 3, limit=3) == 2
+    assert hold(store, "r", 1, limit=1) == 0
     assert hold(store, "p", 5, limit=20) == 5
 
 

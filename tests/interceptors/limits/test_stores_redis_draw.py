@@ -11,7 +11,7 @@ from guardhouse.interceptors.limits.stores import Drawn, Hold, StoreError
 from guardhouse.interceptors.limits.stores.redis import RedisStore
 
 from .accounts import draw, drip, hold
-from .redis_servers import HAS_REDIS, RedisServer, running, wait_for
+from .redis_servers import HAS_REDIS, RIGHTS, RedisServer, running, wait_for
 
 RATE, SLOTS = "{guardhouse}:rate:ann", "{guardhouse}:slots:ann"
 HOUR = 3600
@@ -94,6 +94,8 @@ def test_time_goes_by(store: RedisStore, redis_server: RedisServer) -> None:
     assert hold(store, "p", 1) == 0
     redis_server.elapse(100)
     assert hold(store, "p", 1) == 1
+    redis_server.elapse(1000)
+    assert [hold(store, "p", 10), hold(store, "q", 1)] == [10, 0]
 
 
 def test_a_clock_set_back(store: RedisStore, redis_server: RedisServer) -> None:
@@ -104,6 +106,7 @@ def test_a_clock_set_back(store: RedisStore, redis_server: RedisServer) -> None:
     redis_server.elapse(-HOUR)
     assert draw(store, rate) == [0]
     assert hold(store, "p", 1) == 0
+    assert _lives(redis_server, SLOTS) == pytest.approx(500, abs=60)
     redis_server.elapse(400)
     assert draw(store, rate) == [4]
     assert hold(store, "p", 1) == 0
@@ -159,6 +162,16 @@ def test_not_one_of_ours(
     assert redis_server.ask("KEYS", "*bob*") == []
     redis_server.ask("DEL", RATE, SLOTS)
     wanted[verb]()
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_no_right_to_let_keys_expire(own_redis: RedisServer, verb: str) -> None:
+    """Then none is made that would stay for ever."""
+    login = own_redis.admit(RIGHTS.replace("+pexpireat ", ""))
+    store = RedisStore(own_redis.url.replace("//", f"//{login}@"), timeout=5)
+    with pytest.raises(StoreError, match="ermission"):
+        VERBS[verb](store)
+    assert own_redis.ask("KEYS", "*") == []
 
 
 @pytest.mark.parametrize("verb", VERBS)

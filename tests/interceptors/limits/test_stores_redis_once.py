@@ -151,18 +151,25 @@ def test_nonsense(listener: Listener, answer: bytes) -> None:
         b"*6\r\n:2\r\n$1\r\n0\r\n:0\r\n:2\r\n$1\r\n0\r\n:0\r\n",
     ],
 )
-def test_nonsense_of_rates_and_slots(listener: Listener, answer: bytes) -> None:
-    """Is no unit drawn and no slot had."""
+def test_nonsense_of_rates(listener: Listener, answer: bytes) -> None:
+    """Is no unit drawn."""
     listener.answer = answer
     listener.go.set()
     store = RedisStore(f"redis://127.0.0.1:{listener.port}", timeout=5)
     with pytest.raises(StoreError, match=r"^redis://127\.0\.0\.1:\d+: [^\n]+$"):
         draw(store, drip(least=2, most=3))
-    if answer != b"*1\r\n:1\r\n":
-        with pytest.raises(StoreError, match=r"^redis://127\.0\.0\.1:\d+: [^\n]+$"):
-            hold(store, "p", 1)
-    listener.answer = b"*1\r\n:2\r\n"
-    with pytest.raises(StoreError, match="an answer that is none"):
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b":1\r\n", b"*0\r\n", b"*1\r\n:2\r\n", b"*1\r\n:-1\r\n", b"*2\r\n:1\r\n:1\r\n", b"*1\r\n$1\r\nx\r\n"],
+)
+def test_nonsense_of_slots(listener: Listener, answer: bytes) -> None:
+    """Is no slot had."""
+    listener.answer = answer
+    listener.go.set()
+    store = RedisStore(f"redis://127.0.0.1:{listener.port}", timeout=5)
+    with pytest.raises(StoreError, match=r"^redis://127\.0\.0\.1:\d+: [^\n]+$"):
         hold(store, "p", 1)
 
 

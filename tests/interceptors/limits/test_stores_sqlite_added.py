@@ -156,6 +156,21 @@ def test_only_what_is_spent_is_synced(store: SqliteStore, path: Path, tmp_path: 
     other.close()
 
 
+def test_time_is_read_while_nobody_else_writes(path: Path) -> None:
+    """Otherwise who waited long for the file would draw by a time before that of others, and the time in
+    between would count twice.
+    """
+
+    def ticks() -> float:
+        with closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as other:
+            with pytest.raises(sqlite3.OperationalError, match="locked"):
+                other.execute("BEGIN IMMEDIATE")
+        return 1000.0
+
+    with closing(SqliteStore(path, ticks=ticks)) as store:
+        assert [draw(store, drip()), hold(store, "p", 1)] == [[1], 1]
+
+
 def test_locked(store: SqliteStore, path: Path) -> None:
     """While another process holds the file, both fail in a short time, and nothing is done."""
     with closing(sqlite3.connect(path, isolation_level=None)) as other:

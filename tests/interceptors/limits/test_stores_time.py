@@ -88,6 +88,16 @@ def test_slots_until_the_time_is_over(store: Store, clocks: Clocks) -> None:
     assert hold(store, "p", 6) == 0
 
 
+def test_many_that_are_over_at_once(store: Store, clocks: Clocks) -> None:
+    """All their slots are free in their last moment, also those of which nothing has been dropped yet."""
+    many = 3 * LOOKS
+    assert [hold(store, f"dead{number}", 1, limit=many, seconds=10) for number in range(many)] == [1] * many
+    clocks.ticks += 9.99
+    assert hold(store, "p", many, limit=many) == 0
+    clocks.ticks += 0.01
+    assert hold(store, "p", many, limit=many) == many
+
+
 def test_a_machine_that_begins_anew(clocks: Clocks, tmp_path: Path) -> None:
     """Its ticks do so too: what is owed stays owed and is paid from then on; slots of those that died with it
     come back after their time, and neither waits for the ticks to catch up.

@@ -13,7 +13,6 @@ from guardhouse.interceptors.limits.budget.units import (
     Clamps,
     amount,
     format_amount,
-    real,
     worst,
 )
 from guardhouse.interceptors.limits.budget.windows import PERIODS
@@ -121,10 +120,3 @@ def test_the_worst_of_time_is_the_servers_deadline(facts: dict[str, float], mill
 def test_bytes_are_those_of_the_message_and_of_the_largest_answer() -> None:
     """An answer's size is known only afterwards."""
     assert worst("bytes", call(raw=b"abc"), query(), CLAMPS) == 1003
-
-
-def test_what_it_really_cost() -> None:
-    """Both ways of the wire, and the model's time, rounded up; of the rest, what was reserved."""
-    done = call(request_bytes=10, response_bytes=30, model_ns=2_000_001)
-
-    assert [real(unit, done) for unit in UNITS] == [None, None, None, 40, 3]

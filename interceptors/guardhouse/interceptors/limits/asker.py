@@ -22,6 +22,14 @@ class Question(Generic[K, W]):
         self.over = threading.Event()
         self.well = False
 
+    @classmethod
+    def nothing(cls) -> Question[K, W]:
+        """One that asks nothing, and is over."""
+        question = cls()
+        question.well = True
+        question.over.set()
+        return question
+
 
 class Asker(Generic[K, W]):
     """Asks while anybody wants anything, one question at a time.
@@ -50,6 +58,8 @@ class Asker(Generic[K, W]):
 
     def want(self, wants: Mapping[K, W], both: Callable[[W, W], W]) -> Question[K, W]:
         """Have *wants* asked soon. *both* makes one of what two calls want of one key."""
+        if not wants:
+            return Question.nothing()
         with self._changed:
             question = self._next
             for key, want in wants.items():

@@ -80,10 +80,6 @@ class Buckets:
                 self._arrivals[key] = max(arrival, owed + draw.units * draw.limit.interval)
             return best
 
-    def fetch(self, draws: Sequence[Draw], since: float) -> Answer:
-        """As `draw` has it: nobody else need be asked."""
-        return self.draw(draws, since)
-
     def left(self, draw: Draw, now: float) -> int:
         """Units that the bucket would give at *now*."""
         return left(draw.limit, self._arrivals.get((draw.holder, draw.limit), now), now)

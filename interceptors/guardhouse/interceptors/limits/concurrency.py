@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Collection, Iterable, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from guardhouse.interceptors.call import Call
 from guardhouse.interceptors.chain import Guard, Stage
@@ -60,7 +59,7 @@ class Concurrency(Guard):
         for place, (tried, slots) in enumerate(tries):
             taken = self._kept.take(slots)
             if taken is None:
-                raise Later(partial(self._fetch, call, tries[place:], time.monotonic()))
+                raise Later(partial(self._fetch, call, tries[place:]))
             self._apply(call, tried, slots, taken)
 
     def counting(self, call: Call) -> Sequence[SlotRule]:
@@ -76,10 +75,10 @@ class Concurrency(Guard):
     def _slots(self, call: Call, rules: Iterable[SlotRule]) -> list[Slot]:
         return [Slot(self._holders.of(rule, "slots", call), rule.most) for rule in rules]
 
-    def _fetch(self, call: Call, tries: Iterable[Try], since: float) -> None:
+    def _fetch(self, call: Call, tries: Iterable[Try]) -> None:
         """The same, where a store must be asked. Blocks."""
         for tried, slots in tries:
-            self._apply(call, tried, slots, self._kept.fetch(slots, since))
+            self._apply(call, tried, slots, cast("SharedSlots", self._kept).fetch(slots))
 
     def _apply(self, call: Call, rules: Sequence[SlotRule], slots: Sequence[Slot], taken: Taken) -> None:
         """Do as was found: hold the slots, refuse, or tell in shadow."""

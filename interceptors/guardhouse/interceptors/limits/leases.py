@@ -83,16 +83,17 @@ class Leases:
             self._want(draws, now)
         return self._by_itself(draws, now)
 
-    def fetch(self, draws: Sequence[Draw], since: float) -> Answer:
-        """The same, and asks the store. Blocks until `PATIENCE` after *since*."""
-        while (now := self._clock()) < since + PATIENCE:
-            if answer := self.draw(draws, now):
-                return answer
+    def fetch(self, draws: Sequence[Draw]) -> Answer:
+        """The same, and asks the store. Blocks for `PATIENCE`."""
+        end = (now := self._clock()) + PATIENCE
+        while (answer := self.draw(draws, now)) is None:
             question = self._want(draws, now)
-            if not question.over.wait(since + PATIENCE - now) or not question.well:
-                break
-        self._away_until = self._clock() + PAUSE
-        return self._by_itself(draws, self._clock())
+            if not question.over.wait(max(0.0, end - now)) or not question.well:
+                self._away_until = (now := self._clock()) + PAUSE
+                return self._by_itself(draws, now)
+            if (now := self._clock()) >= end:  # it answers, and others are quicker
+                return self.draw(draws, now) or Answer(PATIENCE)
+        return answer
 
     def left(self, draw: Draw, now: float) -> int:
         """Units that would be given at *now*, as far as is known here."""

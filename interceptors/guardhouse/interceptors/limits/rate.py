@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from guardhouse.interceptors.call import Call
 from guardhouse.interceptors.chain import Guard, Stage
@@ -56,13 +55,13 @@ class Rates:
         for place, (tried, draws) in enumerate(tries):
             answer = self._kept.draw(draws, call.now)
             if answer is None:
-                raise Later(partial(self._fetch, call, tries[place:], time.monotonic()))
+                raise Later(partial(self._fetch, call, tries[place:]))
             _apply(call, tried, answer)
 
-    def _fetch(self, call: Call, tries: Iterable[Try], since: float) -> None:
+    def _fetch(self, call: Call, tries: Iterable[Try]) -> None:
         """The same, where a store must be asked. Blocks."""
         for tried, draws in tries:
-            _apply(call, tried, self._kept.fetch(draws, since))
+            _apply(call, tried, cast("Leases", self._kept).fetch(draws))
 
     def left(self, call: Call, rule: RateRule) -> int:
         """Units of *rule* that would pass for *call* now."""

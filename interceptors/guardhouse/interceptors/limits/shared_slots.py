@@ -25,7 +25,7 @@ from .stores import Hold, Store, StoreError
 SECONDS: Final = 10.0  # for which the store is told
 TIDY: Final = 0.25  # seconds after which slots that nobody uses go back
 FULL: Final = 0.05  # seconds for which a holder who had none left is not asked about again
-Want = int  # slots beyond those that are used
+Want = tuple[int, int]  # slots beyond those that are used, and the limit
 
 
 class _Held:
@@ -75,16 +75,17 @@ class SharedSlots:
             self._want(slots, now)
         return self._by_itself(slots)
 
-    def fetch(self, slots: Sequence[Slot], since: float) -> Taken:
-        """The same, and asks the store. Blocks until `PATIENCE` after *since*."""
-        while (now := self._clock()) < since + PATIENCE:
-            if taken := self.take(slots):
-                return taken
+    def fetch(self, slots: Sequence[Slot]) -> Taken:
+        """The same, and asks the store. Blocks for `PATIENCE`."""
+        end = (now := self._clock()) + PATIENCE
+        while (taken := self.take(slots)) is None:
             question = self._want(slots, now)
-            if not question.over.wait(since + PATIENCE - now) or not question.well:
-                break
-        self._away_until = self._clock() + PAUSE
-        return self._by_itself(slots)
+            if not question.over.wait(max(0.0, end - now)) or not question.well:
+                self._away_until = self._clock() + PAUSE
+                return self._by_itself(slots)
+            if (now := self._clock()) >= end:  # it answers, and others are quicker
+                return self.take(slots) or Taken(0)
+        return taken
 
     def give_back(self, holders: Sequence[str]) -> None:
         """Give back one slot of each of *holders*."""
@@ -107,39 +108,46 @@ class SharedSlots:
             LOG.error("slots could not be given back, and are so in %g s: %s", SECONDS, error)
 
     def _has(self, slot: Slot, now: float) -> bool:
-        held = self._held.get(slot.holder)
-        if held is None:
-            held = self._held[slot.holder] = _Held(slot.most)
-        held.most = slot.most
+        held = self._of(*slot)
         return now < held.lapses and held.used < held.granted
+
+    def _of(self, holder: str, most: int) -> _Held:
+        held = self._held.get(holder)
+        if held is None:
+            held = self._held[holder] = _Held(most)
+        held.most = most
+        return held
 
     def _use(self, slots: Sequence[Slot]) -> None:
         for slot in slots:
-            self._held[slot.holder].used += 1
+            self._of(*slot).used += 1
 
     def _by_itself(self, slots: Sequence[Slot]) -> Taken:
         with self._lock:
             for place, (holder, most) in enumerate(slots):
                 if self.used(holder) >= most:
                     return Taken(place, alone=True)
-            for holder, most in slots:
-                self._held.setdefault(holder, _Held(most))
             self._use(slots)
             return Taken(alone=True)
 
     def _want(self, slots: Sequence[Slot], now: float) -> Question[str, Want]:
         with self._lock:
-            lacking = {slot.holder: 1 for slot in slots if not self._has(slot, now)}
-        return self._asker.want(lacking, lambda one, other: one + other)
+            lacking = {slot.holder: (1, slot.most) for slot in slots if not self._has(slot, now)}
+        return self._asker.want(lacking, lambda one, other: (one[0] + other[0], other[1]))
 
     def _ask(self, wants: Mapping[str, Want]) -> None:
         with self._lock:
             holds = [
-                Hold(holder, held.most, min(held.most, held.used + wanted))
-                for holder, wanted in wants.items()
-                if (held := self._held.get(holder)) is not None
+                Hold(holder, most, min(most, self._of(holder, most).used + wanted))
+                for holder, (wanted, most) in wants.items()
             ]
         self._tell(holds)
+        full = self._clock() + FULL
+        with self._lock:
+            for hold in holds:
+                held = self._held[hold.name]
+                if held.granted <= held.used:
+                    held.full = full
         self._away_until = 0.0
 
     def _tell(self, holds: Sequence[Hold]) -> None:
@@ -149,8 +157,7 @@ class SharedSlots:
         with self._lock:
             for hold, count in zip(holds, granted, strict=True):
                 held = self._held[hold.name]
-                held.granted, held.lapses = count, now + SECONDS
-                held.full = now + FULL if count < hold.slots else 0.0
+                held.granted, held.lapses, held.full = count, now + SECONDS, 0.0
 
     def _tidy(self) -> None:
         """Give back what nobody uses, and renew the rest. No call may use what goes back from here on."""

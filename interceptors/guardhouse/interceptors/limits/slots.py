@@ -45,10 +45,6 @@ class Slots:
                 self._used[holder] = self._used.get(holder, 0) + 1
             return Taken()
 
-    def fetch(self, slots: Sequence[Slot], since: float) -> Taken:
-        """As `take` has it: nobody else need be asked."""
-        return self.take(slots)
-
     def give_back(self, holders: Sequence[str]) -> None:
         """Give back one slot of each of *holders*."""
         with self._lock:

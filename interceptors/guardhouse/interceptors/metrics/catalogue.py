@@ -70,6 +70,12 @@ REQUEST_BYTES: Final = Metric(
 RESPONSE_BYTES: Final = Metric(
     "guardhouse.response.bytes", "counter", "By", ("method",), "Response messages."
 )
+INPUT_TOKENS: Final = Metric(
+    "guardhouse.input.tokens", "counter", "{token}", ("model",), "Tokens that models took in, as they say."
+)
+OUTPUT_TOKENS: Final = Metric(
+    "guardhouse.output.tokens", "counter", "{token}", ("model",), "Tokens that models gave, as they say."
+)
 CHAIN_DURATION: Final = Metric(
     "guardhouse.chain.duration", "histogram", "s", (), "A call's time outside of model and queue.", FINE
 )
@@ -131,6 +137,8 @@ CATALOGUE: Final = (
     REQUEST_BYTES,
     RESPONSE_BYTES,
     UNITS,
+    INPUT_TOKENS,
+    OUTPUT_TOKENS,
     IN_FLIGHT,
     RATE_KEYS,
     SPANS_SENT,

@@ -45,10 +45,14 @@ class Times:
 class Cell:
     """Counts of the calls of one method and model that ended in one way."""
 
-    __slots__ = ("calls", "model", "queue", "request_bytes", "response_bytes", "took", "units")
+    __slots__ = (
+        *("calls", "input_tokens", "model", "output_tokens", "queue"),
+        *("request_bytes", "response_bytes", "took", "units"),
+    )
 
     def __init__(self) -> None:
         self.calls = self.units = self.request_bytes = self.response_bytes = 0
+        self.input_tokens = self.output_tokens = 0
         self.took, self.model, self.queue = Times(STANDARD_NS), Times(FINE_NS), Times(FINE_NS)
 
     def add(self, call: Call) -> None:
@@ -57,6 +61,9 @@ class Cell:
         self.units += call.units
         self.request_bytes += call.request_bytes
         self.response_bytes += call.response_bytes
+        if call.usage is not None:
+            self.input_tokens += call.usage.input
+            self.output_tokens += call.usage.output
         self.took.add(call.ended_ns - call.opened_ns)
         if call.model_ns:
             self.model.add(call.model_ns)

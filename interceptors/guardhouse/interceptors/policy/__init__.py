@@ -10,6 +10,7 @@ from guardhouse.interceptors import documents
 from guardhouse.interceptors.bounded import Bounded
 from guardhouse.interceptors.call import Principal
 from guardhouse.interceptors.documents import Problem
+from guardhouse.interceptors.limits.budget.prices import Prices
 from guardhouse.interceptors.limits.rules import Budget
 
 from .explain import Explanation, explain
@@ -68,6 +69,7 @@ class Policy:
         bindings: Who holds them.
         open_methods: Paths that need no credential.
         limits: How often, how many at once, and how much.
+        prices: What models cost, for budgets of money.
         warnings: What the file allows and yet probably does not mean.
         name: Where it was read from, for people.
 
@@ -82,6 +84,7 @@ class Policy:
         *,
         open_methods: Iterable[str] = (),
         limits: Limits = Limits(),  # noqa: B008 - a value
+        prices: Prices | None = None,
         warnings: Iterable[Problem] = (),
         name: str = "",
     ) -> None:
@@ -91,6 +94,7 @@ class Policy:
         self.open_methods = frozenset(open_methods)
         self.limits = limits
         self.general = limits.counting(None)  # what counts callers who need no role, too
+        self.prices = prices
         self.warnings = tuple(warnings)
         self._bindings = _Bindings(self.bindings)
         self._grants: Bounded[frozenset[str], Grant] = Bounded(1024)
@@ -123,6 +127,7 @@ class Policy:
             read.bindings,
             open_methods=read.open_methods,
             limits=read.limits,
+            prices=read.prices,
             warnings=read.warnings,
             name=name,
         )

@@ -8,10 +8,12 @@ from typing import Final, NamedTuple, TypeVar
 
 from guardhouse.interceptors.documents import Node, Problem
 from guardhouse.interceptors.documents.sections import Reader, Section, boolean, text
+from guardhouse.interceptors.limits.budget.prices import Prices
 from guardhouse.interceptors.methods import MODEL_NAMES, SERVICES
 
 from .limits import Limits, of_all, of_role
 from .patterns import Pattern, covers, exact_method, method, pattern
+from .prices import prices_of
 from .rules import Binding, Role, Rule
 
 T = TypeVar("T")
@@ -27,6 +29,7 @@ class Contents(NamedTuple):
         bindings: In the order of the file.
         limits: Those of roles first, then those of all.
         warnings: What is allowed and yet probably not meant.
+        prices: What models cost.
     """
 
     open_methods: frozenset[str]
@@ -34,6 +37,7 @@ class Contents(NamedTuple):
     bindings: tuple[Binding, ...]
     limits: Limits
     warnings: tuple[Problem, ...]
+    prices: Prices | None
 
 
 def contents(top: Node) -> Contents:
@@ -51,8 +55,9 @@ def contents(top: Node) -> Contents:
     known = roles if named.sound else None
     limits += of_all(section, known)
     bindings = tuple(_binding(each, known) for each in section.sections("bindings", example))
+    prices = prices_of(section)
     reader.finish()
-    return Contents(opened, roles, bindings, limits, _warnings(found, limits, bindings))
+    return Contents(opened, roles, bindings, limits, _warnings(found, limits, bindings), prices)
 
 
 def _parsed(parse: Callable[[str], T]) -> Callable[[Node], T]:

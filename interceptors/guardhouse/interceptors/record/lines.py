@@ -44,7 +44,7 @@ class Lines:
 
     def body(self, call: Call) -> bytes:
         """The ledger's entry for a settled *call*, encoded."""
-        if call.refusal is not None or call.capture or call.shadow:
+        if call.refusal is not None or call.capture or call.shadow or call.usage:
             return encode(entry(call))
         key = (call.method, call.principal, call.grant, call.model, call.version, call.rule, call.peer)
         shared = self._kept.get(key)
@@ -68,6 +68,7 @@ def entry(call: Call) -> dict[str, object]:
     """The ledger's entry for a settled *call*: who, what, how decided, how much. Never inputs or outputs."""
     total = (call.ended_ns - call.opened_ns) // 1000
     model, queue = call.model_ns // 1000, call.queue_ns // 1000
+    usage = call.usage
     return {
         **_ids("query", call),
         **_who_and_what(call),
@@ -76,6 +77,7 @@ def entry(call: Call) -> dict[str, object]:
         "responses": call.responses,
         "request_bytes": call.request_bytes,
         "response_bytes": call.response_bytes,
+        **({"input_tokens": usage.input, "output_tokens": usage.output} if usage else {}),
         "chain_us": max(0, total - model - queue),
         "queue_us": queue,
         "model_us": model,

@@ -19,6 +19,7 @@ from guardhouse.interceptors.bounded import Bounded
 from guardhouse.interceptors.call import Call
 from guardhouse.interceptors.chain import LOG
 from guardhouse.interceptors.ledger.chain import Link
+from guardhouse.interceptors.usage import Usage
 
 from .wire import attribute, field, varint
 
@@ -114,6 +115,7 @@ class Spans:
                 _count("guardhouse.chain_us", max(0, chain)),
                 _count("guardhouse.model_us", model),
                 _queue(queue) if queue else b"",
+                _tokens(call.usage) if call.usage else b"",
                 _caller(call),
                 more,
             )
@@ -181,6 +183,13 @@ def _sizes(request_bytes: int, response_bytes: int, requests: int, responses: in
     return b"".join(parts)
 
 
+def _tokens(usage: Usage) -> bytes:
+    """As the GenAI semantic conventions name them (in development, when this was written)."""
+    return _count("gen_ai.usage.input_tokens", usage.input) + _count(
+        "gen_ai.usage.output_tokens", usage.output
+    )
+
+
 def _queue(queue: int) -> bytes:
     return _count("guardhouse.queue_us", queue)
 
@@ -205,6 +214,8 @@ _KEYS = {
         "guardhouse.model_us",
         "guardhouse.queue_us",
         "guardhouse.units",
+        "gen_ai.usage.input_tokens",
+        "gen_ai.usage.output_tokens",
         "network.peer.port",
     )
 }

@@ -69,7 +69,8 @@ def examine(path: Path, settings: tuple[str, ...] = ()) -> Report:
         problems = [*error.problems, *(problem for problem in problems if problem.line)]
     if problems or policy is None:
         return Report(tuple(problems))
-    return Report((), (*policy.warnings, *unserved(policy, config)), summary(policy, config))
+    warnings = (*policy.warnings, *unserved(policy, config), *unpriced(policy, config))
+    return Report((), warnings, summary(policy, config))
 
 
 def unserved(policy: "Policy", config: "Config") -> Iterator["Problem"]:
@@ -83,6 +84,19 @@ def unserved(policy: "Policy", config: "Config") -> Iterator["Problem"]:
                 if name.wild is None and name.text not in served:
                     key = f"roles.{role.name}.allow.{position}.models"
                     yield Problem(policy.name, rule.line, key, f"no model `{name.text}` is served")
+
+
+def unpriced(policy: "Policy", config: "Config") -> Iterator["Problem"]:
+    """A warning for each model of the configuration that has no price, where a budget of money needs one."""
+    from guardhouse.interceptors.documents import Problem
+
+    prices = policy.prices
+    if prices is None or all(budget.amount.unit != prices.currency for budget in policy.limits.budgets):
+        return
+    for name in dict.fromkeys(model.name for model in config.models):
+        if prices.of(name) is None:
+            message = f"no price for `{name}`: whom a budget of money counts is denied it (MODEL_UNPRICED)"
+            yield Problem(policy.name, 0, "prices.models", message)
 
 
 def summary(policy: "Policy", config: "Config") -> str:

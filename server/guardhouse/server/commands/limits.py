@@ -128,14 +128,15 @@ def _write_down(settings: Config, account: str) -> None:
 
 def _facts(entry: Entry) -> dict[str, Any]:
     """What is shown of an account, in the unit that is in its name; its end as ISO 8601 in UTC."""
-    from guardhouse.interceptors.limits.budget.units import SMALLEST
+    from guardhouse.interceptors.limits.budget.units import smallest
 
     unit = entry.name.split()[1].partition("/")[0] if " " in entry.name else ""
+    scale = smallest(unit)
     numbers = {"limit": entry.limit, "spent": entry.spent, "left": max(0, entry.limit - entry.spent)}
     return {
         "account": entry.name,
         "window": entry.window,
-        **{key: number / SMALLEST[unit] if unit in SMALLEST else number for key, number in numbers.items()},
+        **{key: number if scale == 1 else number / scale for key, number in numbers.items()},
         "ends": datetime.fromtimestamp(entry.ends, UTC).isoformat(timespec="seconds"),
     }
 
@@ -144,7 +145,7 @@ def _table(accounts: list[dict[str, Any]]) -> str:
     if not accounts:
         return "nothing has been spent in any window that is not over"
     columns = ("account", "window", "spent", "limit", "left")
-    rows = [columns, *(tuple(str(account[column]) for column in columns) for account in accounts)]
+    rows = [columns, *(tuple(_words(account[column]) for column in columns) for account in accounts)]
     widths = [max(len(row[place]) for row in rows) for place in range(len(columns))]
     return "\n".join(
         "  ".join(
@@ -153,3 +154,9 @@ def _table(accounts: list[dict[str, Any]]) -> str:
         ).rstrip()
         for row in rows
     )
+
+
+def _words(value: object) -> str:
+    """A cell: money to its last digit, never as 1e-07."""
+    written = str(value)
+    return f"{value:.9f}".rstrip("0") if "e-" in written and isinstance(value, float) else written

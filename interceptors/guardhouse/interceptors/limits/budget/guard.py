@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Collection, Iterable, Sequence
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from guardhouse.interceptors.call import Call
 from guardhouse.interceptors.chain import LOG, Guard, Stage
@@ -23,19 +23,12 @@ from guardhouse.interceptors.verbs import Later
 from guardhouse.interceptors.work import work_of
 
 from .accounts import Accounts
+from .charges import Charge, came, charge, costs, ends, fixed, further, lines, without_time
+from .prices import PLAIN, Prices, Tariff
 from .purse import Purse
-from .units import KNOWN_BEFORE, Clamps, real, worst
+from .units import Clamps, check_max_tokens, count_words
 
 OUTLASTS: Final = 1_000_000  # nanoseconds after the end of a call from which its work has outlasted it
-
-
-class Charge(NamedTuple):
-    """*units* of *budget*, to be taken from *account*; *bytes*: what the call had sent and got before."""
-
-    budget: Budget
-    account: Account
-    units: int
-    bytes: int = 0
 
 
 class Budgets(Guard):
@@ -46,6 +39,7 @@ class Budgets(Guard):
         general: The budgets that count everybody, for calls of callers who need no role.
         clamps: The worst that one message can cost.
         free: Paths of methods that cost nothing.
+        prices: What models cost, for budgets of money.
     """
 
     stage = Stage.BUDGET
@@ -56,9 +50,10 @@ class Budgets(Guard):
         general: Iterable[Budget] = (),
         clamps: Clamps = Clamps(response=4 << 20, seconds=60.0),  # noqa: B008 - a value
         free: Collection[str] = FREE,
+        prices: Prices | None = None,
     ) -> None:
         self._purse, self._general, self._clamps, self._free = purse, tuple(general), clamps, free
-        self._accounts = Accounts()
+        self._prices, self._accounts = prices, Accounts()
         self._held: dict[Call, list[Charge]] = {}
         self._lock = threading.Lock()
 
@@ -67,39 +62,69 @@ class Budgets(Guard):
         budgets = self._counting(call)
         if not budgets or call.method in self._free:
             return
-        charges, before = [], call.request_bytes + call.response_bytes - len(call.raw)
+        charges, held = [], self._held.get(call, ())
         for budget in budgets:
-            account, unit = self._accounts.of(budget, call), budget.amount.unit
-            if unit == "seconds":
-                # Once for each account: the deadline of a call is that of all its messages.
-                if any(held.account == account for held in self._held.get(call, ())):
-                    continue
+            tariff = PLAIN.get(budget.amount.unit) or self._tariff(budget, call)
+            if tariff is None:
+                continue
+            account = self._accounts.of(budget, call)
+            several = held and budget.amount.unit not in PLAIN  # models may be priced by other units
+            if tariff.fixed and not several:
+                charges.append(fixed(budget, account, tariff, call, request))
+                continue
+            if tariff.tokens and not budget.shadow:
+                check_max_tokens(call, request, self._clamps.tokens)
+            found = lines(tariff, call, request, self._clamps)
+            if tariff.timed and held:
+                found = without_time(found, held, account)
+            if several:
+                found += ends(tariff, call)
+            if found:
+                charges.append(charge(budget, account, found))
+            if tariff.timed or tariff.tokens:
                 work_of(call)  # it may outlast the call
-            charges.append(Charge(budget, account, worst(unit, call, request, self._clamps), before))
         self._reserve(call, charges)
 
     def again(self, call: Call, incoming: bool) -> None:
-        """Reserve for an answer beyond the first to a message, where bytes are counted."""
-        if not incoming and call.responses >= call.requests and call.method not in self._free:
-            counted = [each for each in self._counting(call) if each.amount.unit == "bytes"]
-            if counted:
-                more, of = self._clamps.response, self._accounts.of
-                so_far = call.request_bytes + call.response_bytes
-                self._reserve(call, [Charge(each, of(each, call), more, so_far) for each in counted])
+        """Reserve for an answer beyond the first to a message, and for more tokens than were thought of."""
+        if incoming or call.method in self._free:
+            return
+        if call.responses < call.requests and call.usage is None:
+            return
+        charges, held = [], self._held.get(call, ())
+        for budget in self._counting(call):
+            tariff = PLAIN.get(budget.amount.unit) or self._tariff(budget, call)
+            if tariff is None or tariff.fixed or (budget.shadow and budget.name in call.shadow.split()):
+                continue  # in shadow, it would have ended the call
+            if more := further(held, budget, tariff, call, self._clamps):
+                charges.append(charge(budget, self._accounts.of(budget, call), more))
+        if charges:
+            self._reserve(call, charges)
+
+    def _tariff(self, budget: Budget, call: Call) -> Tariff | None:
+        """What *budget*, of money, counts. A model without a price is refused: nobody knows what it costs."""
+        prices, currency = self._prices, budget.amount.unit
+        found = prices.of(call.model) if prices is not None and prices.currency == currency else None
+        if found is None and not budget.shadow:
+            note = f"{budget.name} counts {currency}, and there is no price for `{call.model}`"
+            raise Refusal("MODEL_UNPRICED", note, limit=budget.name)
+        if found is None:
+            note_shadow(call, budget.name)
+        return found
 
     def settle(self, call: Call) -> None:
         """Give back what was not needed."""
         with self._lock:
             held = self._held.pop(call, None)
-        if held is None or (_came(call) and _is_final(held)):
+        if held is None or (came(call) and _is_final(held)):
             return
-        timed = [charge for charge in held if charge.budget.amount.unit == "seconds"]
-        if timed and call.model_ns:
-            work_of(call).when_over(partial(self._settle_time, call, timed))
-            held = [charge for charge in held if charge not in timed]
+        if call.model_ns and (wait := {each.budget for each in held if each.lines and each.late}):
+            late = [each for each in held if each.budget in wait]
+            work_of(call).when_over(partial(self._settle_late, call, late))
+            held = [each for each in held if each.budget not in wait]
         self._pay(held, costs(held, call))
 
-    def _settle_time(self, call: Call, held: list[Charge]) -> None:
+    def _settle_late(self, call: Call, held: list[Charge]) -> None:
         """Nobody works for *call* any more, maybe long after its end."""
         beyond = time.monotonic_ns() - call.ended_ns
         self._pay(held, costs(held, call, beyond if beyond > OUTLASTS else 0))
@@ -188,28 +213,6 @@ class Budgets(Guard):
             note_shadow(call, shadow.budget.name)
 
 
-def costs(held: Sequence[Charge], call: Call, beyond_ns: int = 0) -> list[int]:
-    """What each of the charges that a settled *call* *held* has really cost, in their order.
-
-    Bytes are those from one message of a budget to the next. Each account pays for all the time of the call.
-
-    Args:
-        held: In the order in which they were reserved.
-        call: What they are for.
-        beyond_ns: How long its work went on after its end.
-    """
-    if not _came(call):
-        return [0] * len(held)
-    found, until = [], dict[Budget, int]()
-    for budget, _, units, before in reversed(held):
-        cost = real(budget.amount.unit, call, beyond_ns)
-        if budget.amount.unit == "bytes":
-            upto = until.get(budget, cost or 0)
-            until[budget], cost = before, upto - before
-        found.append(units if cost is None else cost)
-    return found[::-1]
-
-
 def _costs(charges: Iterable[Charge]) -> tuple[list[tuple[Account, int]], bool]:
     wanted, exact = [], False
     for budget, account, units, _ in charges:
@@ -221,22 +224,17 @@ def _costs(charges: Iterable[Charge]) -> tuple[list[tuple[Account, int]], bool]:
 
 def _apart(charges: list[Charge]) -> tuple[list[Charge], list[Charge]]:
     """Those that refuse, and those in shadow: nearly always, there is none of these."""
-    for charge in charges:
-        if charge.budget.shadow:
+    for found in charges:
+        if found.budget.shadow:
             firm = [each for each in charges if not each.budget.shadow]
             return firm, [each for each in charges if each.budget.shadow]
     return charges, []
 
 
-def _came(call: Call) -> bool:
-    """Whether *call*, which is settled, has come to the model."""
-    return bool(call.model_ns or call.queue_ns or call.responses)
-
-
 def _is_final(held: Iterable[Charge]) -> bool:
     """Whether what was reserved is the real cost, once the model was asked: of most calls, so it is quick."""
-    for charge in held:  # noqa: SIM110 - a generator costs thrice as much
-        if charge.budget.amount.unit not in KNOWN_BEFORE:
+    for each in held:  # noqa: SIM110 - a generator costs thrice as much
+        if each.lines:
             return False
     return True
 
@@ -264,5 +262,6 @@ def _demand(found: Short | bool | None, charges: Sequence[Charge], call: Call) -
 
 def _words(wanted: Charge, left: int) -> str:
     unit, period = wanted.budget.amount.unit, wanted.budget.amount.period
-    scale = " ms" if unit == "seconds" else ""
-    return f"{wanted.units}{scale} of {unit}/{period} wanted, {left}{scale} left"
+    if unit == "seconds":
+        return f"{wanted.units} ms of {unit}/{period} wanted, {left} ms left"
+    return f"{count_words(wanted.units, unit)} of {unit}/{period} wanted, {count_words(left, unit)} left"

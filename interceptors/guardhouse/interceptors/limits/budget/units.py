@@ -10,11 +10,12 @@ from guardhouse.interceptors.call import Call
 from guardhouse.interceptors.documents.units import PERIODS as RATE_PERIODS
 from guardhouse.interceptors.documents.units import SIZES, WHOLE, Rate, rate, size
 from guardhouse.interceptors.methods import MODEL_INFER, MODEL_STREAM_INFER
+from guardhouse.interceptors.refusal import Refusal
 
+from .money import CURRENCY, DECIMAL, NANO, decimal, nano
 from .windows import PERIODS
 
-UNITS: Final = ("calls", "rows", "elements", "bytes", "seconds")
-KNOWN_BEFORE: Final = ("calls", "rows", "elements")  # the model runs; of others, only the most is
+UNITS: Final = ("calls", "rows", "elements", "bytes", "seconds", "tokens")
 SMALLEST: Final = {"seconds": 1000}  # of a unit, where it is not the unit itself: milliseconds
 INFERENCE: Final = (MODEL_INFER, MODEL_STREAM_INFER)
 MOST: Final = 2**53 - 1  # every store counts so far exactly
@@ -23,6 +24,8 @@ UNIT_RATE: Final = re.compile(
     rf"(?:(?P<size>{WHOLE}(?:{'|'.join(SIZES)}))|(?P<count>{WHOLE}) (?P<unit>calls|rows|elements))"
     rf"/(?P<period>{'|'.join(RATE_PERIODS)})"
 )
+MONEY: Final = re.compile(rf"({DECIMAL}) ({CURRENCY.pattern})/({'|'.join(PERIODS)})")
+MAX_TOKENS: Final = "max_tokens"  # the parameter of a request that bounds its answer
 DATA: Final = re.compile(rf"({WHOLE}(?:{'|'.join(SIZES)}))/({'|'.join(PERIODS)})")
 
 
@@ -30,8 +33,8 @@ class Amount(NamedTuple):
     """So much in each window.
 
     Attributes:
-        count: How many; of `seconds`, milliseconds.
-        unit: One of `UNITS`.
+        count: How many; of `seconds`, milliseconds; of money, billionths.
+        unit: One of `UNITS`, or a currency: "USD".
         period: One of `windows.PERIODS`.
     """
 
@@ -41,7 +44,7 @@ class Amount(NamedTuple):
 
 
 def amount(text: str) -> Amount:
-    """The amount in "1000000 elements/day", "5000 calls/hour", "3600 seconds/month" or "20GiB/day".
+    """The amount in "1000000 elements/day", "3600 seconds/month", "20GiB/day" or "25 USD/day".
 
     Raises:
         ValueError: With what to write instead.
@@ -50,14 +53,18 @@ def amount(text: str) -> Amount:
         counted = Amount(size(found[1]), "bytes", found[3])
     elif found := AMOUNT.fullmatch(text):
         counted = Amount(int(found[1]) * SMALLEST.get(found[2], 1), found[2], found[3])
+    elif found := MONEY.fullmatch(text):
+        counted = Amount(nano(found[1]), found[2], found[3])
     else:
+        units = f"{', '.join(UNITS)}, a size like 20GiB, or money like 25 USD"
         message = (
             f"`{text}` is not a budget; write it like 1000000 elements/day"
-            f" (units: {', '.join(UNITS)}, or a size like 20GiB; periods: {', '.join(PERIODS)})"
+            f" (units: {units}; periods: {', '.join(PERIODS)})"
         )
         raise ValueError(message)
     if counted.count > MOST:
-        message = f"`{text}` is more than can be counted; write at most {MOST >> 30}GiB"
+        most = f"{MOST >> 30}GiB" if counted.unit in UNITS else f"{MOST // NANO} {counted.unit}"
+        message = f"`{text}` is more than can be counted; write at most {most}"
         raise ValueError(message)
     if not counted.count:
         message = f"`{text}` lets nothing through; write at least 1, or take the `allow` rule away"
@@ -67,12 +74,25 @@ def amount(text: str) -> Amount:
 
 def format_amount(amount: Amount) -> str:
     """The text that `amount` reads back as the same."""
-    return f"{amount.count // SMALLEST.get(amount.unit, 1)} {amount.unit}/{amount.period}"
+    return f"{count_words(amount.count, amount.unit)} {amount.unit}/{amount.period}"
+
+
+def smallest(unit: str) -> int:
+    """How many are counted for one of *unit*: a thousand for a second, 10**9 for money."""
+    return SMALLEST.get(unit, NANO if CURRENCY.fullmatch(unit) else 1)
+
+
+def count_words(count: int, unit: str) -> str:
+    """*count* of the smallest of *unit*, in whole units: "12", "12.5" of seconds, "0.50" of money."""
+    scale = smallest(unit)
+    if scale == 1:
+        return str(count)
+    return decimal(count) if scale == NANO else f"{count / scale:.15g}"
 
 
 def amount_words(amount: Amount) -> str:
     """How much of a unit, without the window: "12.5 seconds"."""
-    return f"{amount.count / SMALLEST.get(amount.unit, 1):.15g} {amount.unit}"
+    return f"{count_words(amount.count, amount.unit)} {amount.unit}"
 
 
 def unit_rate(text: str) -> tuple[Rate, str]:
@@ -116,18 +136,25 @@ class Clamps(NamedTuple):
         response: Bytes that an answer may have.
         seconds: Seconds that a call may take. The caller's own deadline does not count: a model that blocks
             knows nothing of it.
+        tokens: Tokens that an answer may have, where its request does not say so.
     """
 
     response: int
     seconds: float
+    tokens: int = 4096
 
 
 def worst(unit: str, call: Call, request: Any, clamps: Clamps) -> int:
     """The most that *request*, a message that was just read, and its answer can cost."""
-    if unit in KNOWN_BEFORE:
+    if unit in ("calls", "rows", "elements"):
         return message_cost(unit, call, request)
     if unit == "bytes":
         return len(call.raw) + clamps.response
+    if unit == "input_tokens":  # a tokenizer makes at most one of each byte, and an id of one is no shorter
+        return max(1, len(call.raw))
+    if unit == "output_tokens":
+        asked = max_tokens(call, request)
+        return clamps.tokens if asked is None else asked
     patience = clamps.seconds if call.patience is None else min(call.patience, clamps.seconds)
     return max(1, ceil(patience * 1000))
 
@@ -147,14 +174,20 @@ def _elements(request: Any) -> int:
     return total or 1
 
 
-def real(unit: str, call: Call, beyond_ns: int = 0) -> int | None:
-    """What a settled call has cost; None where that is what its messages were reserved for.
+def max_tokens(call: Call, request: Any) -> int | None:
+    """The tokens that *request* lets its answer have at most, 1 to `MOST`; None where it does not say so."""
+    if call.method not in INFERENCE or MAX_TOKENS not in request.parameters:
+        return None
+    sent = request.parameters[MAX_TOKENS]
+    kind = sent.WhichOneof("parameter_choice")
+    asked = getattr(sent, kind) if kind in ("int64_param", "uint64_param") else 0
+    return asked if 0 < asked <= MOST else None
 
-    Input is paid for in full, also by who has left before the answer. *beyond_ns*: how long its work went on
-    after its end.
-    """
-    if unit == "bytes":
-        return call.request_bytes + call.response_bytes
-    if unit == "seconds":
-        return ceil((call.model_ns + beyond_ns) / 1e6)
-    return None
+
+def check_max_tokens(call: Call, request: Any, most: int) -> None:
+    """Refuse a *request* whose parameter `max_tokens` is no number from 1 to *most*."""
+    if call.method in INFERENCE and MAX_TOKENS in request.parameters:
+        asked = max_tokens(call, request)
+        if asked is None or asked > most:
+            say = f"{MAX_TOKENS} must be a whole number from 1 to {most}"
+            raise Refusal("PARAMETER_INVALID", say=say)

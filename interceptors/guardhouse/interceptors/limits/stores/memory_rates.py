@@ -9,7 +9,7 @@ from typing import Final
 from . import Drawn, Drip
 from .drips import Debt, drawn, owed
 
-MOST: Final = 1_000_000  # rates that are not full, of some 300 bytes each
+MOST: Final = 1_000_000  # rates that are not full, of some 500 bytes each
 LOOKS: Final = 8  # rates that a new one looks at, to drop those that are full again
 
 
@@ -20,9 +20,8 @@ class MemoryRates:
 
     def __init__(self) -> None:
         self._debts: OrderedDict[str, Debt] = OrderedDict()
-        self._others: dict[
-            tuple[float, float], Debt
-        ] = {}  # of all who found no room, by interval and tolerance
+        # Of all who found no room, by interval and tolerance.
+        self._others: dict[tuple[float, float], Debt] = {}
 
     def draw(self, drip: Drip, now: float) -> Drawn:
         """What the rate gives."""

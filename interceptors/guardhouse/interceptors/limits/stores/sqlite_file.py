@@ -117,7 +117,7 @@ def _check(database: sqlite3.Connection, path: Path) -> None:
 
 
 def _complete(database: sqlite3.Connection) -> None:
-    """Add to a file what it has not yet: one of before, or just made."""
+    """Add what a file has not yet: one of before, or just made."""
     if _missing(database):
         begin(database, "BEGIN IMMEDIATE")
         for name in _missing(database):  # another process may have been faster
@@ -137,7 +137,6 @@ def _write(path: Path) -> None:
     try:
         with closing(_open(draft)) as database:
             database.executescript(SCHEMA)
-            _complete(database)
         with suppress(FileExistsError):  # somebody else was faster: theirs is as good
             os.link(draft, path)
         _sync(path.parent)
