@@ -23,6 +23,7 @@ COMMAND = str(Path(sys.executable).with_name("guardhouse"))
 HERE = Path(__file__).parent
 Options = Sequence[tuple[str, int | str]]
 INFER = "/inference.GRPCInferenceService/ModelInfer"
+OWN = ("grpc.use_local_subchannel_pool", 1)  # a connection shared with no other channel
 
 POLICY = """
 roles:

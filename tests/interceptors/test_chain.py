@@ -57,6 +57,7 @@ def test_the_order_is_the_documented_one() -> None:
         "VALIDATION",
         "MODEL_AUTHORIZATION",
         "BUDGET",
+        "ADMISSION",
         "SCREENING",
         "OUTPUT",
     ]

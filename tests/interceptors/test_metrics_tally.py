@@ -44,6 +44,14 @@ def test_tokens_are_counted_as_models_tell_them() -> None:
     assert page("guardhouse_input_tokens_total", model="digits") == 0
 
 
+def test_calls_are_counted_whose_limits_were_decided_without_their_store() -> None:
+    """By model; a call of several such limits counts once."""
+    metrics = Metrics({"digits"})
+    metrics.take([settled(), settled(degraded="analyst"), settled(degraded="analyst all")])
+
+    assert Page(metrics)("guardhouse_degraded_total", model="digits") == 2
+
+
 def test_a_refusal_is_counted_by_guard_and_reason() -> None:
     """Also among the calls, with its status; and no model has spent time on it."""
     metrics = Metrics({"digits"})

@@ -92,6 +92,15 @@ def test_a_line_names_the_budgets_in_shadow() -> None:
     assert [line["shadow"] for line in pages.lines] == ["trial all", ""]
 
 
+def test_a_line_names_limits_that_were_decided_without_their_store() -> None:
+    """On the lines of such calls, and no others."""
+    pages, calls = Pages(), [_settled(), _settled()]
+    calls[0].degraded = "analyst all"
+    Lines(pages).take(calls)
+
+    assert [line.get("degraded") for line in pages.lines] == ["analyst all", None]
+
+
 NAMES = st.text(max_size=20)
 NUMBERS = st.integers(0, 2**40)
 

@@ -302,9 +302,10 @@ def test_the_chains_time_is_neither_the_models_nor_the_queues() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fact", "value"), [("capture", "2026-11-25T10.jsonl:00cd"), ("shadow", "trial all")]
+    ("fact", "value"),
+    [("capture", "2026-11-25T10.jsonl:00cd"), ("shadow", "trial all"), ("degraded", "analyst")],
 )
-def test_a_captured_or_shadowed_call_says_so(fact: str, value: str) -> None:
+def test_what_is_seldom_of_a_call_is_told(fact: str, value: str) -> None:
     """It is on its span, and is no part of what is kept for other calls."""
     spans = Spans(print)
     told = _attributes(_read(_call(**{fact: value}), spans))

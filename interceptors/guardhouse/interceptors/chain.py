@@ -6,6 +6,7 @@ import logging
 import random
 import time
 from collections.abc import Collection, Iterable
+from concurrent.futures import CancelledError
 from enum import IntEnum
 from typing import Any, ClassVar
 
@@ -32,14 +33,16 @@ class Stage(IntEnum):
     VALIDATION = 6
     MODEL_AUTHORIZATION = 7
     BUDGET = 8
-    SCREENING = 9
-    OUTPUT = 10
+    ADMISSION = 9
+    SCREENING = 10
+    OUTPUT = 11
 
 
 class Guard:
     """One concern. Override what you need; never wait, never do I/O. To refuse, raise `Refusal`.
 
-    `inspect`, and `again` for what goes out, may raise `Later` instead, where the answer is not at hand.
+    `admit`, `inspect`, `resume`, and `again` for what goes out, may raise `Later` instead, where the answer
+    is not at hand.
     """
 
     stage: ClassVar[Stage] = Stage.SCREENING
@@ -58,6 +61,12 @@ class Guard:
 
         What was true when the call was admitted may be so no longer; `call.now` and `call.wall` are new.
         """
+
+    def pause(self, call: Call) -> None:
+        """The service waits for its caller: for its next message, or for it to take one."""
+
+    def resume(self, call: Call) -> None:
+        """It goes on."""
 
     def release(self, call: Call, response: Any) -> Any:
         """Return what may leave in place of each response message."""
@@ -97,6 +106,8 @@ class Chain:
         self._admits = bound(guards, Guard, "admit")
         self._inspects = bound(guards, Guard, "inspect")
         self._agains = bound(guards, Guard, "again")
+        self.pauses = bound(guards, Guard, "pause")
+        self._resumes = bound(guards, Guard, "resume")
         self._releases = bound(reversed(guards), Guard, "release")
         self._settles = bound(reversed(guards), Guard, "settle")
         self._random = random.Random().getrandbits  # seeded by the operating system
@@ -116,27 +127,27 @@ class Chain:
         self.under_way.add(call)
         return call
 
-    def admit(self, call: Call) -> None:
-        """Run every guard's `admit`; the first `Refusal` ends it."""
+    def admit(self, call: Call) -> Pending | None:
+        """Run every guard's `admit`; the first `Refusal` ends it. Not decided yet if it is pending."""
         if self._over:
             raise Refusal("LEDGER_UNAVAILABLE", "the guard was closed before its server")
-        for admit in self._admits:
-            try:
-                admit(call)
-            except Refusal as refusal:
-                raise said_by(admit.__self__, refusal) from None
+        return ask(self._admits, call)
 
     def inspect(self, call: Call, request: Any) -> Pending | None:
-        """Run every guard's `inspect`; the first `Refusal` ends it. Not decided yet if it is pending."""
+        """Run every guard's `inspect`; see `admit`."""
         return ask(self._inspects, call, request)
 
     def again(self, call: Call, *, incoming: bool) -> Pending | None:
-        """Tell the guards what time it is, and run every guard's `again`; see `inspect`."""
+        """Tell the guards what time it is, and run every guard's `again`; see `admit`."""
         call.now, call.wall = time.monotonic(), time.time()
         pending = ask(self._agains, call, incoming)
         if pending is not None and incoming:
             raise TypeError("a guard may wait for what is in a message, not before it is read")
         return pending
+
+    def resume(self, call: Call) -> Pending | None:
+        """Run every guard's `resume`; see `admit`. Before it, each of *pauses* was called."""
+        return ask(self._resumes, call)
 
     def finish(self, pending: Pending) -> None:
         """Do what waits. Blocks; raises the guard's `Refusal`."""
@@ -144,6 +155,8 @@ class Chain:
             pending.finish()
         except Refusal as refusal:
             raise said_by(pending.guard, refusal) from None
+        except CancelledError:
+            raise Refusal("CANCELLED", "the call ended before its turn") from None
 
     def go_on(self, pending: Pending) -> Pending | None:
         """Run the verbs of the guards behind the one that has finished."""

@@ -13,6 +13,7 @@ from .deadline import Deadline
 from .identity import Identity
 from .ledger import Ledger
 from .limits import stores
+from .limits.admission import Admission, Capacity
 from .limits.budget.opening import opened
 from .limits.budget.units import Clamps
 from .limits.concurrency import Concurrency
@@ -82,6 +83,7 @@ def guard(
     metrics: Metrics | None = None,
     exists: Callable[[str, str], bool] = _anything,
     capture: Capturing | None = None,
+    capacity: Capacity = Capacity(),  # noqa: B008 - a value
     more: Sequence[Guard] = (),
 ) -> Iterator[Chain]:
     """A chain of all guards, ready for `aio` or `sync`. Leave it once the server has stopped.
@@ -111,6 +113,7 @@ def guard(
         exists: Whether a (model, version) is served, an empty version being any. Asked only for methods of
             the inference protocol, whose models the policy decides about.
         capture: What to keep of inputs and outputs; None, as it should be, keeps none.
+        capacity: What the server takes at once; calls over that wait, or are refused.
         more: Guards of your own. Each stands behind ours of its stage.
 
     Raises:
@@ -130,6 +133,7 @@ def guard(
         clamps = Clamps(largest, deadline, max_tokens)
         budgets = tuple(opened(rules.limits.budgets, store, clamps, stack, rules.prices))
         rates, slots = _rates(rules, store, stack), _slots(rules, store, stack)
+        admission = Admission(capacity)
         guards: tuple[Guard, ...] = (
             record,
             Deadline(deadline),
@@ -146,6 +150,7 @@ def guard(
             slots,
             *budgets,
             ReportedTokens(),
+            admission,
             *_capture(capture, stack),
         )
         if spans is not None:
@@ -153,7 +158,7 @@ def guard(
         chain = Chain(*sorted((*guards, *more), key=lambda each: each.stage))
         stack.callback(chain.end)
         if metrics is not None:
-            metrics.watch(lambda: state.calls(len(chain.under_way), rates.keys))
+            metrics.watch(lambda: state.calls(len(chain.under_way), admission.waiting, rates.keys))
         yield chain
 
 

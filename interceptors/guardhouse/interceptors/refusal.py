@@ -50,6 +50,7 @@ REASONS: Final[Mapping[str, Answer]] = MappingProxyType(
         "TENSOR_UNKNOWN": Answer(StatusCode.INVALID_ARGUMENT, "the model has no tensor of that name"),
         "RATE_LIMITED": Answer(StatusCode.RESOURCE_EXHAUSTED, "too many calls; slow down"),
         "CONCURRENCY_LIMITED": Answer(StatusCode.RESOURCE_EXHAUSTED, "too many calls at once"),
+        "OVERLOADED": Answer(StatusCode.RESOURCE_EXHAUSTED, "the server is busy"),
         "BUDGET_EXHAUSTED": Answer(StatusCode.RESOURCE_EXHAUSTED, "a budget is spent"),
         "LEDGER_UNAVAILABLE": Answer(StatusCode.UNAVAILABLE, "calls cannot be recorded at the moment"),
         "BUDGETS_UNAVAILABLE": Answer(StatusCode.UNAVAILABLE, "budgets cannot be checked at the moment"),

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from typing import Final
 
 from guardhouse.interceptors import Chain, Ledger, Metrics, Policy
 from guardhouse.interceptors.guarding import Issuer, guard, key_file_problem
 from guardhouse.interceptors.ledger.rotation import Limits
+from guardhouse.interceptors.limits.admission import Capacity
 from guardhouse.interceptors.limits.stores import Store, StoreError
 from guardhouse.interceptors.metrics.push import pushing
 from guardhouse.interceptors.metrics.text import text
@@ -17,6 +19,8 @@ from .config import Audit, Config, ConfigError, Model
 from .metrics_listener import listening
 from .models import Models, Source
 from .opened import budget_store, ledger_keys
+
+QUEUED_MESSAGES: Final = 16  # of the largest size: memory for calls that wait for a model
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,7 @@ def assembled(config: Config) -> Iterator[Parts]:
             exists=models.exists,
             metrics=metrics,
             capture=config.capture,
+            capacity=_capacity(config, models),
         ) as chain,
     ):
         yield Parts(chain, policy, models, address)
@@ -110,6 +115,19 @@ def _store(config: Config) -> Store | None:
         return budget_store(config.limits)
     except StoreError as error:
         raise ConfigError([config.problem("limits.store", str(error))]) from error
+
+
+def _capacity(config: Config, models: Models) -> Capacity:
+    """Room for as many blocking models as there are threads: what they cannot take waits where it is fair."""
+    limits = config.limits
+    return Capacity(
+        threads=config.server.threads,
+        blocks=models.blocks,
+        waiting=limits.waiting,
+        wait=limits.wait,
+        calls=limits.calls,
+        memory=QUEUED_MESSAGES * config.server.max_message,
+    )
 
 
 def _source(model: Model) -> Source:

@@ -73,9 +73,12 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Where it is kept what was spent.
+    """Where it is kept what was spent, and how much the server takes at once.
 
     Attributes:
+        waiting: Calls that may wait for a model that is busy.
+        wait: Seconds that one may wait.
+        calls: Calls under way at once.
         store: "memory", "sqlite:PATH", or the URL of a Redis, which may hold a password.
         ca, certificate, key: Files for TLS with a Redis.
     """
@@ -84,6 +87,9 @@ class Limits:
     ca: Path | None = None
     certificate: Path | None = None
     key: Path | None = None
+    waiting: int = 512
+    wait: float = 10.0
+    calls: int = 1024
 
 
 Durability = Literal["buffered", "strict"]

@@ -17,6 +17,7 @@ from .config import Audit, Collector, Config, Issuer, Limits, Metrics, Model, Se
 
 T = TypeVar("T")
 DEFAULT = Server()
+DEFAULT_LIMITS = Limits()
 DEFAULT_SPOOL = Collector("").spool_limit
 KEPT = Capturing(Path("captures"), ())
 DEFAULT_AUDIT = Audit(Path())
@@ -135,6 +136,9 @@ def _limits(section: Section, folder: Path) -> Limits:
         ca=section.optional("ca", _path(folder), None),
         certificate=section.optional("certificate", _path(folder), None),
         key=section.optional("key", _path(folder), None),
+        waiting=section.optional("waiting", integer(1, 1_000_000), DEFAULT_LIMITS.waiting),
+        wait=section.optional("wait", _by(values.duration), DEFAULT_LIMITS.wait),
+        calls=section.optional("calls", integer(1, 1_000_000), DEFAULT_LIMITS.calls),
     )
     if section.sound:
         if (made.certificate is None) != (made.key is None):

@@ -445,3 +445,29 @@ def test_every_byte_is_paid_for_once(held: list[tuple[int, str, int, int]], size
         unit = charge.budget.amount.unit
         if unit != "bytes":
             assert cost == (-(-model_ns // 10**6) if unit == "seconds" else charge.units)
+
+
+class Failing(MemoryStore):
+    """A store that can be reached or not."""
+
+    well = True
+
+    def take(self, wants: Sequence[Want]) -> tuple[int, ...] | Short:
+        if not self.well:
+            raise StoreError("gone")
+        return super().take(wants)
+
+
+def test_what_is_paid_from_the_hand_while_the_store_is_away_says_so() -> None:
+    """Such calls name the budget on their record; once the store has answered again, none does."""
+    store = Failing()
+    bench, each = Bench(store, purse=True), budget("1000 calls/day", "principal")
+    calls = [call(each, who=who) for who in ("me", "you", "me", "you", "me")]
+    said = [bench.ask(calls[0], query())]
+    store.well = False
+    said += [bench.ask(asked, query()) for asked in calls[1:3]]
+    store.well = True
+    said += [bench.ask(asked, query()) for asked in calls[3:]]
+
+    assert said == ["", "BUDGETS_UNAVAILABLE", "", "", ""]
+    assert [asked.degraded for asked in calls] == ["", "", "b", "", ""]

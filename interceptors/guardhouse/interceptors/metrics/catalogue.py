@@ -64,6 +64,13 @@ REFUSALS: Final = Metric(
 UNITS: Final = Metric(
     "guardhouse.units", "counter", "{unit}", ("model",), "What calls were charged against limits."
 )
+DEGRADED: Final = Metric(
+    "guardhouse.degraded",
+    "counter",
+    "{call}",
+    ("model",),
+    "Calls about which a limit was decided without its store, which did not answer.",
+)
 REQUEST_BYTES: Final = Metric(
     "guardhouse.request.bytes", "counter", "By", ("method",), "Request messages, unpacked."
 )
@@ -96,6 +103,9 @@ MODEL_DURATION: Final = Metric(
     FINE,
 )
 IN_FLIGHT: Final = Metric("guardhouse.calls.in_flight", "gauge", "{call}", (), "Calls that have not ended.")
+WAITING: Final = Metric(
+    "guardhouse.calls.waiting", "gauge", "{call}", (), "Calls that wait for their turn at a model."
+)
 RATE_KEYS: Final = Metric(
     "guardhouse.rate.keys", "gauge", "{key}", (), "Buckets of callers that the rate limiter keeps."
 )
@@ -137,9 +147,11 @@ CATALOGUE: Final = (
     REQUEST_BYTES,
     RESPONSE_BYTES,
     UNITS,
+    DEGRADED,
     INPUT_TOKENS,
     OUTPUT_TOKENS,
     IN_FLIGHT,
+    WAITING,
     RATE_KEYS,
     SPANS_SENT,
     SPANS_LOST,

@@ -46,13 +46,13 @@ class Cell:
     """Counts of the calls of one method and model that ended in one way."""
 
     __slots__ = (
-        *("calls", "input_tokens", "model", "output_tokens", "queue"),
+        *("calls", "degraded", "input_tokens", "model", "output_tokens", "queue"),
         *("request_bytes", "response_bytes", "took", "units"),
     )
 
     def __init__(self) -> None:
         self.calls = self.units = self.request_bytes = self.response_bytes = 0
-        self.input_tokens = self.output_tokens = 0
+        self.input_tokens = self.output_tokens = self.degraded = 0
         self.took, self.model, self.queue = Times(STANDARD_NS), Times(FINE_NS), Times(FINE_NS)
 
     def add(self, call: Call) -> None:
@@ -61,6 +61,8 @@ class Cell:
         self.units += call.units
         self.request_bytes += call.request_bytes
         self.response_bytes += call.response_bytes
+        if call.degraded:
+            self.degraded += 1
         if call.usage is not None:
             self.input_tokens += call.usage.input
             self.output_tokens += call.usage.output

@@ -64,6 +64,7 @@ COUNTS: Final[tuple[tuple[Metric, Callable[[Key], Labels | None], Read], ...]] =
     (catalogue.CALLS, _call, attrgetter("calls")),
     (catalogue.REFUSALS, _refusal, attrgetter("calls")),
     (catalogue.UNITS, _model, attrgetter("units")),
+    (catalogue.DEGRADED, _model, attrgetter("degraded")),
     (catalogue.INPUT_TOKENS, _model, attrgetter("input_tokens")),
     (catalogue.OUTPUT_TOKENS, _model, attrgetter("output_tokens")),
     (catalogue.REQUEST_BYTES, _method, attrgetter("request_bytes")),

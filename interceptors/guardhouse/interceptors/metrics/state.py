@@ -58,9 +58,10 @@ def spans(counts: SpanCounts, reasons: Iterable[str]) -> Iterator[Family]:
     yield single(catalogue.SPANS_SPOOLED, counts.spooled)
 
 
-def calls(in_flight: int, rate_keys: int) -> Iterator[Family]:
-    """How many calls are in flight, and how many buckets the rate limiter keeps."""
+def calls(in_flight: int, waiting: int, rate_keys: int) -> Iterator[Family]:
+    """How many calls are in flight, how many of them wait, and how many buckets the rate limiter keeps."""
     yield single(catalogue.IN_FLIGHT, in_flight)
+    yield single(catalogue.WAITING, waiting)
     yield single(catalogue.RATE_KEYS, rate_keys)
 
 

@@ -11,7 +11,7 @@ from guardhouse.interceptors.documents.sections import Reader, Section, boolean,
 from guardhouse.interceptors.limits.budget.prices import Prices
 from guardhouse.interceptors.methods import MODEL_NAMES, SERVICES
 
-from .limits import Limits, of_all, of_role
+from .limits import Limits, of_all, of_role, share
 from .patterns import Pattern, covers, exact_method, method, pattern
 from .prices import prices_of
 from .rules import Binding, Role, Rule
@@ -48,9 +48,11 @@ def contents(top: Node) -> Contents:
     named = section.section("roles", "roles: {analyst: {allow: [{methods: [ModelInfer], models: [digits]}]}}")
     found = named.named_sections()
     limits = Limits()
+    roles = {}
     for name, body in found.items():
-        limits += of_role(name, body.section("limits"))
-    roles = {name: _role(name, body) for name, body in found.items()}
+        limited = body.section("limits")
+        limits += of_role(name, limited)
+        roles[name] = _role(name, body, limited)
     example = "bindings: [{role: analyst, subject: spiffe://…}]"
     known = roles if named.sound else None
     limits += of_all(section, known)
@@ -77,7 +79,7 @@ def _open_method(written: str) -> str:
     return path
 
 
-def _role(name: str, section: Section) -> Role:
+def _role(name: str, section: Section, limits: Section) -> Role:
     if not ROLE_NAME.fullmatch(name):
         section.note("is not a role name; write 1 to 64 of A-Z a-z 0-9 . _ : - with no mark first")
     section.unsupported("outputs")
@@ -90,7 +92,7 @@ def _role(name: str, section: Section) -> Role:
         _deny(f"{name}.deny[{position}]", rule) for position, rule in enumerate(section.sections("deny"))
     )
     continue_traces = section.optional("continue_traces", boolean, False)
-    return Role(name, allow, deny, continue_traces)
+    return Role(name, allow, deny, continue_traces, *share(limits))
 
 
 def _rule(name: str, section: Section) -> Rule:

@@ -96,12 +96,14 @@ class Grant:
         names: The same, sorted.
         may_list: Whether its holder may ask which models there are.
         continue_traces: Whether its holder's own trace goes on in ours.
+        weight, priority: Its holder's share where calls wait for their turn; see `Role`.
         rates, slots, budgets: What counts its holder's calls; all of it at once.
     """
 
     __slots__ = (
         *("_allow", "_decided", "_deny", "_methods", "_models"),
-        *("budgets", "continue_traces", "may_list", "names", "rates", "roles", "slots"),
+        *("budgets", "continue_traces", "may_list", "names", "priority", "rates", "roles", "slots"),
+        "weight",
     )
 
     def __init__(self, roles: Iterable[Role], limits: Limits = Limits()) -> None:  # noqa: B008 - a value
@@ -115,6 +117,8 @@ class Grant:
         self._models: Bounded[str, _Models] = Bounded(256)
         self._decided: Bounded[tuple[str, str], Decision] = Bounded(4096)
         self.continue_traces = any(role.continue_traces for role in held)
+        self.weight = max((role.weight for role in held), default=1)
+        self.priority = max((role.priority for role in held), default=0)
         self.may_list = self.method(REPOSITORY_INDEX).allowed
 
     def method(self, path: str) -> Decision:

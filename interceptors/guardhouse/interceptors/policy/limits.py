@@ -17,6 +17,8 @@ NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
 MOST_PARTS: Final = 4
 MOST_BURST: Final = 10**9
 MOST_AT_ONCE: Final = 10**6
+MOST_WEIGHT: Final = 1000
+PRIORITIES: Final = ("low", "normal", "high")
 
 
 class Limits(NamedTuple):
@@ -51,6 +53,12 @@ def of_role(role: str, section: Section) -> Limits:
     if section.sound:
         _note_twice(section, [each.amount for each in found.budgets])
     return found
+
+
+def share(section: Section) -> tuple[int, int]:
+    """Weight and priority, in the section `limits` of a role, of who holds it."""
+    weight = section.optional("weight", integer(1, MOST_WEIGHT), 1)
+    return weight, section.optional("priority", _priority, PRIORITIES.index("normal"))
 
 
 def of_all(top: Section, roles: Collection[str] | None) -> Limits:
@@ -151,6 +159,12 @@ def _name(node: Node) -> str:
         message = f"`{node.text}` is not a name; write 1 to 64 of A-Z a-z 0-9 . _ : - with no mark first"
         raise ValueError(message)
     return node.text
+
+
+def _priority(node: Node) -> int:
+    if text(node) not in PRIORITIES:
+        raise ValueError(f"`{node.text}` is no priority; write {', '.join(PRIORITIES)}")
+    return PRIORITIES.index(node.text)
 
 
 def _part(node: Node) -> str:

@@ -36,6 +36,8 @@ class Role:
     allow: tuple[Rule, ...] = ()
     deny: tuple[Rule, ...] = ()
     continue_traces: bool = False
+    weight: int = 1  # of its holder, where calls wait for their turn
+    priority: int = 1  # the same: 0 low, 1 normal, 2 high
 
 
 @dataclass(frozen=True, slots=True)

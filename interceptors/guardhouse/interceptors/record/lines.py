@@ -44,7 +44,7 @@ class Lines:
 
     def body(self, call: Call) -> bytes:
         """The ledger's entry for a settled *call*, encoded."""
-        if call.refusal is not None or call.capture or call.shadow or call.usage:
+        if call.refusal is not None or call.capture or call.shadow or call.usage or call.degraded:
             return encode(entry(call))
         key = (call.method, call.principal, call.grant, call.model, call.version, call.rule, call.peer)
         shared = self._kept.get(key)
@@ -83,6 +83,7 @@ def entry(call: Call) -> dict[str, object]:
         "model_us": model,
         "total_us": total,
         "shadow": call.shadow,
+        **({"degraded": call.degraded} if call.degraded else {}),
         "capture": call.capture,
     }
 

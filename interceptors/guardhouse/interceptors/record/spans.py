@@ -125,8 +125,8 @@ class Spans:
     def _common(self, call: Call) -> bytes:
         refusal = call.refusal
         reason = refusal.reason if refusal else ""
-        if not call.known or call.capture or call.shadow:  # strangers invent paths, each kilobytes long
-            return _common(call, reason)
+        if not call.known or call.capture or call.shadow or call.degraded:
+            return _common(call, reason)  # strangers invent paths, each kilobytes long
         guard = refusal.guard if refusal else ""  # several guards may give one reason
         key = (call.method, call.principal, call.model, call.version, call.rule, call.status, reason, guard)
         kept = self._kept.get(key)
@@ -159,6 +159,7 @@ def _common(call: Call, reason: str) -> bytes:
         "guardhouse.model.version": call.version,
         "guardhouse.rule": call.rule,
         "guardhouse.shadow": call.shadow,
+        "guardhouse.degraded": call.degraded,
         "guardhouse.capture": call.capture,
     }
     facts.update({key: value for key, value in optional.items() if value})

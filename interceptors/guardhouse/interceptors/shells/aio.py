@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Awaitable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import aclosing, suppress
 from typing import Any, cast
 
@@ -120,7 +120,9 @@ class Passage:
         """
         answer, refusal = b"", None
         try:
-            target = self._enter(context)
+            if (pending := self._admit(context)) is not None:
+                await self._decided(pending)
+            target = self._enter()
             request: Any = self._requests() if target.takes_stream else await context.read()
             if request is END:
                 await self._end_of_requests(target)
@@ -144,9 +146,7 @@ class Passage:
             refusal = self._why(error)
         else:
             refusal = self._left() if self._task.cancelling() else None
-        if self._watched is not None:
-            self._watched.pop(self.call, None)
-        self._chain.settle(self.call, refusal)
+        self._settle(refusal)
         if (strict := self._chain.strict) is not None:
             refusal = await self._landed(strict) or refusal
         await self._end(refusal)
@@ -154,21 +154,25 @@ class Passage:
 
     stream_stream = stream_unary
 
-    def _enter(self, context: Any) -> Target:
-        """Have the call admitted; only then is there a method to run."""
+    def _admit(self, context: Any) -> Pending | None:
+        """Have the call admitted; what is not decided about that yet."""
         call = self.call
         self.context = context
         call.peer = context.peer()
         call.auth = context.auth_context()
         call.remaining = context.time_remaining()
-        self._chain.admit(call)
+        pending = self._chain.admit(call)
+        if call.patience is not None:
+            self._watched = watch(call, self._task)
+        return pending
+
+    def _enter(self) -> Target:
+        """The method to run, now that there is one for this caller."""
         if self._target is None:
             raise Refusal("METHOD_UNKNOWN")
         if self._target.style == "plain":
             raise TypeError("a grpc.aio server needs async handlers")
-        if call.patience is not None:
-            self._watched = watch(call, self._task)
-        CURRENT.set(call)
+        CURRENT.set(self.call)
         return self._target
 
     def _judge(self, target: Target, raw: bytes) -> tuple[Any, Pending | None]:
@@ -186,18 +190,40 @@ class Passage:
         """Wait beside the loop for the guards that have not decided yet."""
         loop = asyncio.get_running_loop()
         while pending is not None:
-            await loop.run_in_executor(_WAITING, self._chain.finish, pending)
+            if pending.turn is None:
+                await loop.run_in_executor(_WAITING, self._chain.finish, pending)
+            else:
+                await self._turn(pending.turn, pending.within)
+                self._chain.finish(pending)
             pending = self._chain.go_on(pending)
+
+    async def _turn(self, turn: Future[None], within: float | None) -> None:
+        """Until *turn* is done, however it ends. A call that is cancelled cancels it."""
+        if within is not None:
+            timer = self._task.get_loop().call_later(within, turn.cancel)
+            turn.add_done_callback(lambda _: self._task.get_loop().call_soon_threadsafe(timer.cancel))
+        try:
+            await asyncio.wrap_future(turn)
+        except Refusal:
+            pass  # its guard's, which is about to be asked
+        except asyncio.CancelledError:
+            if self._task.cancelling():
+                raise
 
     def _model_begins(self) -> None:
         self._in_model = True
-        self.call.model_ns = -time.monotonic_ns()
+        self.call.model_ns = self.call.queue_ns - time.monotonic_ns()  # it waited before
 
     def _model_ends(self) -> None:
         if self._in_model:
             self._in_model = False
             if not self.call.closed:
                 self.call.model_ended(time.monotonic_ns())
+
+    def _settle(self, refusal: Refusal | None) -> None:
+        if self._watched is not None:
+            self._watched.pop(self.call, None)
+        self._chain.settle(self.call, refusal)
 
     def _finish(self, target: Target, response: Any) -> bytes:
         """The bytes of a unary answer, if nothing speaks against it."""
@@ -268,11 +294,24 @@ class Passage:
         if not self._on_record:
             await self._begin_answer()
         try:
-            await self.context.write(raw)
+            await self._meanwhile(self.context.write(raw))
+        except Refusal as refusal:  # of a guard, to go on
+            self.stopped = refusal
+            raise
         except Exception as error:
             await asyncio.sleep(GRACE)  # the cancellation that says why comes by another way
             self.stopped = Refusal("CANCELLED", type(error).__name__)
             raise self.stopped from None
+
+    async def _meanwhile(self, caller: Awaitable[Any]) -> Any:
+        """What comes of waiting for the *caller*; the guards are told of it."""
+        if not self._chain.pauses:
+            return await caller
+        for pause in self._chain.pauses:
+            pause(self.call)
+        came = await caller
+        await self._decided(self._chain.resume(self.call))
+        return came
 
     async def _begin_answer(self) -> None:
         """See that the stream is on record before its first message leaves, where the ledger is strict.
@@ -297,7 +336,11 @@ class Passage:
     async def next_request(self) -> Any:
         """The next request message, parsed and inspected, or `END`."""
         target, call = self._go_on(), self.call
-        raw = await self.context.read()
+        try:
+            raw = await self._meanwhile(self.context.read())
+        except Refusal as refusal:
+            self.stopped = refusal
+            raise
         if raw is END:
             await self._end_of_requests(target)
             return END

@@ -144,6 +144,14 @@ def overdue(call: Call) -> bool:
     return call.patience is not None and time.monotonic_ns() - call.opened_ns > call.patience * 1e9
 
 
+def time_left(call: Call, most: float | None) -> float | None:
+    """Seconds until *call* is overdue, but *most*; None for no limit of ours."""
+    if call.patience is None:
+        return most
+    left = max(0.0, call.patience - (time.monotonic_ns() - call.opened_ns) * 1e-9)
+    return left if most is None else min(left, most)
+
+
 def _legal(key: str, value: str | bytes) -> bool:
     if not _KEY.fullmatch(key):
         return False

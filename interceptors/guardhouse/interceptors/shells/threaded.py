@@ -7,7 +7,6 @@ messages and when the handler returns, not in the middle of its work.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -19,8 +18,9 @@ from guardhouse.interceptors.chain import Chain, failed, verdict
 from guardhouse.interceptors.refusal import Refusal
 from guardhouse.interceptors.verbs import Pending
 
+from .end import End
 from .service_context import NOTHING_SAID, Said, ServiceContext
-from .shapes import Target, Targets, cut_off, late, overdue, parse, render, trailers, waited
+from .shapes import Target, Targets, cut_off, late, overdue, parse, render, time_left, trailers, waited
 
 ENDING = (KeyboardInterrupt, GeneratorExit)  # the process or the generator is ending, not the call
 GRACE = 0.05  # seconds for grpc to say that a call it has cut off is over
@@ -67,7 +67,7 @@ class Passage:
         self._target = target
         self.context: Any = None
         self._messages: Iterator[bytes] = iter(())
-        self._ended = threading.Event()
+        self._ended = End()
         self.response_streaming = target is not None and target.gives_stream
         self.call = call
         self.said: Said = NOTHING_SAID
@@ -122,13 +122,13 @@ class Passage:
         self.context, self._messages = context, messages
         remaining = context.time_remaining()
         call.remaining = None if remaining is None or remaining > NO_DEADLINE else remaining
-        if not context.add_callback(self._ended.set):  # it ended while it waited for a thread
-            self._ended.set()
+        if not context.add_callback(self._ended):  # it ended while it waited for a thread
+            self._ended()
             raise Refusal("CANCELLED")
         call.now, call.wall = time.monotonic(), time.time()  # it may have waited for a thread
         call.peer = context.peer()
         call.auth = context.auth_context()
-        self._chain.admit(call)
+        self._decided(self._chain.admit(call))
         if self._target is None:
             raise Refusal("METHOD_UNKNOWN")
         CURRENT.set(call)
@@ -150,7 +150,7 @@ class Passage:
 
     def _left(self) -> Refusal | None:
         """Why grpc ended the call before we did, if it has."""
-        if not self._ended.is_set():
+        if not self._ended.happened.is_set():
             return None
         if late(self.call.remaining, self.context.time_remaining()):
             return Refusal("DEADLINE_EXCEEDED")
@@ -200,10 +200,16 @@ class Passage:
                 raw = render(target, self.call, self._chain.release(self.call, response))
                 if self.call.responses == 1:
                     self._begin_answer()
+                self._pause()
                 yield raw
+                self._decided(self._chain.resume(self.call))
         finally:
             if close := getattr(responses, "close", None):
                 close()
+
+    def _pause(self) -> None:
+        for pause in self._chain.pauses:
+            pause(self.call)
 
     def _begin_answer(self) -> None:
         """See that the stream is on record before its first message leaves, where the ledger is strict."""
@@ -215,7 +221,11 @@ class Passage:
     def _next_request(self) -> Any:
         """The next request message, parsed and inspected. StopIteration when there is none."""
         target, call = self._go_on(), self.call
-        raw = next(self._messages)
+        self._pause()
+        try:
+            raw = next(self._messages)
+        finally:
+            self._decided(self._chain.resume(call))
         try:
             if call.requests or waited(call):
                 self._chain.again(call, incoming=True)
@@ -232,6 +242,10 @@ class Passage:
     def _decided(self, pending: Pending | None) -> None:
         """Wait for the guards that have not decided yet."""
         while pending is not None:
+            if pending.turn is not None:
+                self._ended.wait_for(pending.turn, time_left(self.call, pending.within))
+                if overdue(self.call):
+                    raise Refusal("DEADLINE_EXCEEDED", "our own limit")
             self._chain.finish(pending)
             pending = self._chain.go_on(pending)
 
@@ -263,7 +277,7 @@ class Passage:
             raise self._cut_off() from None
 
     def _cut_off(self) -> Refusal:
-        self._ended.wait(GRACE)
+        self._ended.happened.wait(GRACE)
         self.stopped = cut_off(self._go_on())
         return self.stopped
 

@@ -59,6 +59,10 @@ class Model(Protocol):
     def signature(self) -> Signature:
         """What it takes and gives."""
 
+    @property
+    def blocks(self) -> bool:
+        """Whether it runs in one of the threads for models that block."""
+
     async def infer(self, inputs: Mapping[str, Array], parameters: Parameters) -> dict[str, Array]:
         """All outputs by name, of the declared datatypes and shapes.
 

@@ -52,6 +52,11 @@ class CallableModel:
         except LEAVING as error:
             raise ModelBroken(f"the model raised {type(error).__name__}") from error
 
+    @property
+    def blocks(self) -> bool:
+        """Whether it runs in one of the threads."""
+        return not self.is_async
+
     def close(self) -> None:
         """Call the object's own `close`, if it has one."""
         if self.release is not None:

@@ -44,6 +44,7 @@ class OnnxModel:
     session: Any
     executor: Executor
     platform: str = "onnxruntime_onnx"
+    blocks: bool = True
 
     async def infer(self, inputs: Mapping[str, Array], parameters: Parameters) -> dict[str, Array]:
         """See `Model.infer`. Refuses BYTES that are not UTF-8, since strings in ONNX are."""

@@ -83,6 +83,11 @@ class Models:
         """Whether `get` finds one."""
         return (name, version) in self._found
 
+    def blocks(self, name: str, version: str = "") -> bool:
+        """Whether it runs in one of the threads; also where there is none."""
+        model = self._found.get((name, version))
+        return model is None or model.blocks
+
     def versions(self, name: str) -> list[str]:
         """The versions of *name*, lowest first."""
         return sorted(self._by_name.get(name, ()), key=_rank)

@@ -15,7 +15,7 @@ from typing import Any, Final
 from guardhouse.interceptors.call import Call
 from guardhouse.interceptors.chain import LOG, Guard, Stage
 from guardhouse.interceptors.limits.rules import Budget
-from guardhouse.interceptors.limits.scopes import note_shadow, told
+from guardhouse.interceptors.limits.scopes import note_alone, note_shadow, told
 from guardhouse.interceptors.limits.stores import Account, Short, StoreError
 from guardhouse.interceptors.methods import FREE
 from guardhouse.interceptors.refusal import Refusal
@@ -166,6 +166,8 @@ class Budgets(Guard):
             if found is not True:
                 _demand(found, charges, call)
             self._hold(call, charges)
+            if self._purse.away:  # paid from what was in hand
+                note_alone(call, *(each.budget.name for each in charges))
         for place, shadow in enumerate(shadows):
             try:
                 found = self._purse.reserve(*_costs([shadow]))

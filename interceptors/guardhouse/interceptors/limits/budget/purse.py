@@ -73,6 +73,7 @@ class Purse:
         self._dry: Bounded[Account, tuple[int, float]] = Bounded(MOST)  # units there were, and until when
         self._owed: list[Cost] = []
         self._stuck_until = 0.0  # monotonic seconds
+        self.away = False  # the store did not answer when it was asked last
         self._lock = threading.Lock()
         self._asking = threading.Lock()  # one at a time: what the first brings may do for all
         self._ended = threading.Event()
@@ -169,8 +170,10 @@ class Purse:
         try:
             found = self._store.take(wants)
         except BaseException:
+            self.away = True
             self.refund(aside)
             raise
+        self.away = False
         if isinstance(found, Short):
             self.refund(aside)
             if self._waits:

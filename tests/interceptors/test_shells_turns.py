@@ -1,0 +1,196 @@
+"""A guard that makes calls wait for their turn: before they are read, many at once, none of them for ever."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from concurrent.futures import Future
+from typing import Any
+
+import pytest
+from grpc import StatusCode as Code
+
+from guardhouse.interceptors import Call, Chain, Guard, Refusal, Stage
+from guardhouse.interceptors.verbs import Later
+
+from .serving import COLOURS, PATIENCE, SHAPES, Watch, finish, serving
+
+pytestmark = [pytest.mark.parametrize("colour", COLOURS)]
+every_shape = pytest.mark.parametrize("shape", SHAPES)
+both_verbs = pytest.mark.parametrize("verb", ["admit", "inspect"])
+
+
+class Turns(Guard):
+    """Makes every call wait at *verb*."""
+
+    stage = Stage.BUDGET
+
+    def __init__(self, verb: str = "admit", patience: float | None = None) -> None:
+        self.verb, self.patience = verb, patience
+        self.turns: list[Future[None]] = []
+        self.requests: list[int] = []  # messages that were read of each call when it was asked about
+
+    def admit(self, call: Call) -> None:
+        call.patience = self.patience
+        self._wait("admit", call)
+
+    def inspect(self, call: Call, request: Any) -> None:
+        self._wait("inspect", call)
+
+    def _wait(self, verb: str, call: Call) -> None:
+        if verb == self.verb:
+            turn: Future[None] = Future()
+            self.requests.append(call.requests)
+            self.turns.append(turn)
+            raise Later(turn=turn)
+
+    async def wait(self, most: int = 1) -> None:
+        """Until *most* calls wait."""
+        async with asyncio.timeout(PATIENCE):
+            while len(self.turns) < most:  # noqa: ASYNC110 - threads append, too
+                await asyncio.sleep(0.002)
+
+    async def left(self) -> None:
+        """Until nobody waits for the last turn any more."""
+        gone = threading.Event()
+        self.turns[-1].add_done_callback(lambda _: gone.set())
+        assert await asyncio.to_thread(gone.wait, PATIENCE)
+
+
+class Behind(Guard):
+    """Notes what it is asked about."""
+
+    stage = Stage.SCREENING
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def admit(self, call: Call) -> None:
+        self.asked.append("admit")
+
+    def inspect(self, call: Call, request: Any) -> None:
+        self.asked.append(f"inspect {call.raw.decode()}")
+
+
+@both_verbs
+@every_shape
+async def test_the_call_goes_on_where_it_stopped(colour: str, shape: str, verb: str) -> None:
+    """The guards behind are asked once its turn has come, and each once; before that, nothing happens."""
+    turns, behind, watch = Turns(verb), Behind(), Watch()
+    async with serving(colour, Chain(watch, turns, behind)) as served:
+        asked = asyncio.ensure_future(served.ask(shape, b"x"))
+        await turns.wait()
+        before = list(behind.asked)
+        turns.turns[0].set_result(None)
+        outcome = await asked
+
+    assert (outcome.code, outcome.messages) == (Code.OK, [b"x"])
+    assert before == ([] if verb == "admit" else ["admit"])
+    assert behind.asked == ["admit", "inspect x"]
+    assert turns.requests == [0 if verb == "admit" else 1]
+
+
+@both_verbs
+@every_shape
+async def test_a_turn_may_be_refused(colour: str, shape: str, verb: str) -> None:
+    """It is a refusal of the guard that made the call wait; nobody behind is asked."""
+    turns, behind, watch = Turns(verb), Behind(), Watch()
+    async with serving(colour, Chain(watch, turns, behind)) as served:
+        asked = asyncio.ensure_future(served.ask(shape, b"x"))
+        await turns.wait()
+        turns.turns[0].set_exception(Refusal("RATE_LIMITED", retry_after=1.0))
+        outcome = await asked
+        await watch.wait()
+
+    assert outcome.code == Code.RESOURCE_EXHAUSTED
+    assert watch.last.refusal is not None
+    assert (watch.reason, watch.last.refusal.guard) == ("RATE_LIMITED", "budget")
+    assert [entry for entry in behind.asked if entry != "admit" or verb == "admit"] == []
+
+
+@both_verbs
+async def test_who_leaves_waits_no_more(colour: str, verb: str) -> None:
+    """The turn is cancelled, which tells the guard; the call is settled, and its thread is free."""
+    turns, watch = Turns(verb), Watch()
+    async with serving(colour, Chain(watch, turns)) as served:
+        call = served.start("unary_unary", b"x")
+        await turns.wait()
+        call.cancel()
+        await turns.left()
+        await watch.wait()
+
+    assert turns.turns[0].cancelled()
+    assert watch.reason == "CANCELLED"
+
+
+@both_verbs
+async def test_whose_deadline_passes_waits_no_more(colour: str, verb: str) -> None:
+    """Its own deadline, told from a caller who leaves."""
+    turns, watch = Turns(verb), Watch()
+    async with serving(colour, Chain(watch, turns)) as served:
+        outcome = await finish(served.start("unary_unary", b"x", timeout=0.3))
+        await watch.wait()
+
+    assert (outcome.code, watch.reason) == (Code.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED")
+    assert turns.turns[0].cancelled()
+
+
+async def test_nobody_waits_longer_than_we_give_a_call(colour: str) -> None:
+    """Our own limit ends the wait of a caller who gave none, before its message was read."""
+    turns, watch = Turns("admit", patience=0.3), Watch()
+    async with serving(colour, Chain(watch, turns)) as served:
+        outcome = await finish(served.start("unary_unary", b"x"))
+        await watch.wait()
+
+    assert (outcome.code, watch.reason) == (Code.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED")
+    assert turns.turns[0].cancelled()
+
+
+async def test_a_guard_that_drops_the_turn_ends_the_call(colour: str) -> None:
+    """As the end of the chain does, for calls that still wait: an answer, never one that hangs."""
+    turns, watch = Turns("admit"), Watch()
+    async with serving(colour, Chain(watch, turns)) as served:
+        asked = asyncio.ensure_future(served.ask("unary_unary", b"x"))
+        await turns.wait()
+        turns.turns[0].cancel()
+        outcome = await asked
+        await watch.wait()
+
+    assert (outcome.code, watch.reason) == (Code.CANCELLED, "CANCELLED")
+
+
+async def test_hundreds_wait_and_others_are_served(colour: str) -> None:
+    """A server with a loop needs no thread for those who wait; one with threads has as many as it has."""
+    many = 4 if colour == "sync" else 300
+
+    class Some(Turns):
+        def _wait(self, verb: str, call: Call) -> None:
+            if call.values("waits"):
+                super()._wait(verb, call)
+
+    async def model(messages: Any, context: Any) -> AsyncIterator[bytes]:
+        async for message in messages:
+            yield message
+
+    turns = Some("admit")
+    before = threading.active_count()
+    async with serving(colour, Chain(Watch(), turns), model) as served:
+        waiting = [served.start("unary_unary", b"x", metadata=(("waits", "1"),)) for _ in range(many)]
+        ends = asyncio.gather(*map(finish, waiting))
+        await turns.wait(many)
+        threads = threading.active_count() - before
+        quick = await served.ask("unary_unary", b"quick")
+        for turn in turns.turns:
+            turn.set_result(None)
+        outcomes = await ends
+
+    assert quick.code == Code.OK
+    assert {outcome.code for outcome in outcomes} == {Code.OK}
+    assert threads < 40
+
+
+def test_it_waits_for_something(colour: str) -> None:
+    """To say nothing is a bug that is found where it is made."""
+    with pytest.raises(TypeError, match="nothing to wait for"):
+        Later()
