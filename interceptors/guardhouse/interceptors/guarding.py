@@ -13,11 +13,12 @@ from .deadline import Deadline
 from .identity import Identity
 from .ledger import Ledger
 from .limits import stores
-from .limits.admission import Admission, Capacity
+from .limits.admission import Admission
 from .limits.budget.opening import opened
 from .limits.budget.units import Clamps
 from .limits.concurrency import Concurrency
 from .limits.leases import Leases
+from .limits.places import Capacity
 from .limits.rate import MessageRate, RateLimit, Rates
 from .limits.shared_slots import SharedSlots
 from .metrics import Metrics, state

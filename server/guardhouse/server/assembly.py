@@ -10,7 +10,7 @@ from typing import Final
 from guardhouse.interceptors import Chain, Ledger, Metrics, Policy
 from guardhouse.interceptors.guarding import Issuer, guard, key_file_problem
 from guardhouse.interceptors.ledger.rotation import Limits
-from guardhouse.interceptors.limits.admission import Capacity
+from guardhouse.interceptors.limits.places import Capacity
 from guardhouse.interceptors.limits.stores import Store, StoreError
 from guardhouse.interceptors.metrics.push import pushing
 from guardhouse.interceptors.metrics.text import text

@@ -11,7 +11,8 @@ import pytest
 from grpc import StatusCode as Code
 
 from guardhouse.interceptors import Call, Chain, Guard, Principal, Stage
-from guardhouse.interceptors.limits.admission import Admission, Capacity
+from guardhouse.interceptors.limits.admission import Admission
+from guardhouse.interceptors.limits.places import Capacity
 from guardhouse.interceptors.policy.grants import Grant
 from guardhouse.interceptors.policy.rules import Role
 from tests.interceptors.serving import COLOURS, PATIENCE, Outcome, Serving, Watch, finish, serving

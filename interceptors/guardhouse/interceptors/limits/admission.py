@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Collection, Hashable, Iterable
 from concurrent.futures import Future
 from functools import partial
-from typing import Any, Final, NamedTuple, NoReturn, cast
+from typing import Any, Final, NoReturn, cast
 
 from guardhouse.interceptors.call import Call
 from guardhouse.interceptors.chain import Guard, Stage
@@ -16,60 +16,13 @@ from guardhouse.interceptors.refusal import Refusal
 from guardhouse.interceptors.verbs import Later
 from guardhouse.interceptors.work import work_of
 
-from .fair import Caller, Ticket
+from .fair import Caller
 from .lane import Lane
+from .places import Capacity, Seat, Turn
 
 SOONEST: Final = 0.1  # seconds: what a refused caller is told to wait at least, and at most
 LATEST: Final = 60.0
 MOST_MODELS: Final = 1024  # whose time is known
-
-
-def _never(_model: str, _version: str) -> bool:
-    return False
-
-
-class Capacity(NamedTuple):
-    """What a server takes at once. A queue keeps at most *waiting* calls, and *memory* bytes of messages.
-
-    Attributes:
-        threads: Calls of blocking models that run at once.
-        blocks: Whether the model of that name and version blocks.
-        others: Calls of other models that run at once.
-        waiting: Calls that may wait for their turn.
-        wait: Seconds that one may wait. Fairness does not rest on it: it bounds what nobody waits for.
-        calls: Calls under way at once, waiting ones and open streams among them.
-        memory: Bytes of request messages that wait.
-    """
-
-    threads: int = 1
-    blocks: Callable[[str, str], bool] = _never
-    others: int = 256
-    waiting: int = 512
-    wait: float = 10.0
-    calls: int = 1024
-    memory: int = 64 << 20
-
-
-class Seat:
-    """A call in the model, since when, and whether its work tells that it has left, not its end."""
-
-    __slots__ = ("lane", "since", "ticket", "watched")
-
-    def __init__(self, lane: Lane, since: float, ticket: Ticket | None = None) -> None:
-        self.lane, self.since, self.ticket = lane, since, ticket
-        self.watched = False
-
-
-class Turn(Ticket):
-    """The place of a call in a queue."""
-
-    __slots__ = ("call", "lane", "turn")
-
-    def __init__(
-        self, caller: Caller, size: int, cost: int, begun: bool, call: Call, lane: Lane, turn: Future[None]
-    ) -> None:
-        super().__init__(caller, size, cost, begun=begun)
-        self.call, self.lane, self.turn = call, lane, turn
 
 
 class Admission(Guard):

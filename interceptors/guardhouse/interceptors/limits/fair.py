@@ -3,7 +3,7 @@
 Virtual counters, as in "Fairness in Serving Large Language Models" (OSDI 2024): each principal has one that
 grows by cost / weight. The one goes next whose counter would be the smallest after its call; the paper has it
 before, and so makes a heavy weight wait as long as a light one. Who comes back from idleness starts no lower
-than those who did not rest. Costs are microseconds in the model; every decision is O(log n) in the principals.
+than those who did not rest. Costs are microseconds in the model; a decision is O(log n) in the principals.
 """
 
 from __future__ import annotations
