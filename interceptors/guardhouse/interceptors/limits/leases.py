@@ -22,11 +22,13 @@ from guardhouse.interceptors.bounded import Bounded
 from .asker import Asker, Question
 from .buckets import Answer, Buckets, Draw, Key
 from .gcra import Limit
+from .gcra import limit as pace_of
 from .stores import Drawn, Drip, Store
 
 PATIENCE: Final = 0.02  # seconds that a call waits for the store
 PAUSE: Final = 0.5  # seconds for which nobody waits for it after that
 PROBE: Final = 0.1  # seconds between two calls that have it asked meanwhile, without waiting
+BEGIN: Final = 1.0  # seconds that the start may wait for it
 LAPSE: Final = 1.0  # seconds for which units in hand may be spent
 MOST: Final = 100_000  # holders of whom something is remembered here; the store knows all
 AT_ONCE: Final = 500  # rates in one question: a store has little time for each
@@ -45,9 +47,9 @@ class _Lease:
         self.lapses = self.wet = 0.0
 
 
-def ahead(limit: Limit, used: int) -> int:
+def ahead(pace: Limit, used: int) -> int:
     """Units to draw beyond what is wanted: as many as were *used* since the last time, within bounds."""
-    return min(used, int(limit.tolerance / limit.interval / 20), int(0.1 / limit.interval))
+    return min(used, int(pace.tolerance / pace.interval / 20), int(0.1 / pace.interval))
 
 
 class Leases:
@@ -65,6 +67,8 @@ class Leases:
         self._lock = threading.Lock()
         self._away_until = self._probe_at = 0.0
         self._asker: Asker[Key, Want] = Asker("guardhouse-rates", self._ask)
+        # A connection takes longer than a call would wait for: it is made before the first one comes.
+        self._want([Draw("guardhouse starts", pace_of(1.0, 1))], 0.0).over.wait(BEGIN)
 
     @property
     def keys(self) -> int:

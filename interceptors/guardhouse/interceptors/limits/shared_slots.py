@@ -18,11 +18,12 @@ from uuid import uuid4
 from guardhouse.interceptors.chain import LOG
 
 from .asker import Asker, Question
-from .leases import PATIENCE, PAUSE, PROBE
+from .leases import BEGIN, PAUSE, PROBE
 from .slots import Slot, Taken
 from .stores import Hold, Store, StoreError
 
 SECONDS: Final = 10.0  # for which the store is told
+PATIENCE: Final = 0.1  # seconds that a call waits for the store
 TIDY: Final = 0.25  # seconds after which slots that nobody uses go back
 FULL: Final = 0.05  # seconds for which a holder who had none left is not asked about again
 Want = tuple[int, int]  # slots beyond those that are used, and the limit
@@ -56,6 +57,7 @@ class SharedSlots:
         self._lock = threading.Lock()
         self._away_until = self._probe_at = 0.0
         self._asker: Asker[str, Want] = Asker("guardhouse-slots", self._ask, self._tidy, TIDY)
+        self._asker.want({"guardhouse starts": (0, 1)}, lambda one, _: one).over.wait(BEGIN)  # as there
 
     def take(self, slots: Sequence[Slot]) -> Taken | None:
         """Take all *slots*, no two of one holder, or none; None where only `fetch` can tell."""
