@@ -176,10 +176,13 @@ def test_who_leaves_pays_for_the_input(bench: Bench, reason: str) -> None:
 
 
 def test_a_call_that_never_came_to_the_model_pays_nothing(bench: Bench) -> None:
-    """A guard behind refused it."""
-    asked = call(budget("10000 tokens/day"))
+    """A guard behind refused it; or it waited for its turn, in vain."""
+    asked, waited = call(budget("10000 tokens/day")), call(budget("10000 tokens/day"))
     bench.ask(asked, query())
     bench.chain.settle(asked, Refusal("TENSOR_UNKNOWN"))
+    bench.ask(waited, query())
+    waited.queue_ns = 10**9
+    bench.chain.settle(waited, Refusal("OVERLOADED"))
 
     assert bench.spent() == 0
 

@@ -138,8 +138,8 @@ def _newest(held: Sequence[Charge], budget: Budget, unit: str) -> Line | None:
 
 
 def came(call: Call) -> bool:
-    """Whether *call*, which is settled, has come to the model."""
-    return bool(call.model_ns or call.queue_ns or call.responses)
+    """Whether *call*, which is settled, has come to the model. Who waited for a turn in vain has not."""
+    return call.model_ns > 0 or call.responses > 0
 
 
 def costs(held: Sequence[Charge], call: Call, beyond_ns: int = 0) -> list[int]:
