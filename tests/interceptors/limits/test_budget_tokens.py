@@ -272,6 +272,39 @@ def test_who_leaves_a_stream_pays_for_every_message_it_sent(bench: Bench) -> Non
     assert bench.spent() == 6 + 100
 
 
+def test_who_leaves_once_an_answer_has_left_pays_for_it(bench: Bench) -> None:
+    """A model may tell its tokens with its last message: to leave before that is not cheaper."""
+    untold, told = call(budget("10000 tokens/day")), call(budget("10000 tokens/day"))
+    for asked in (untold, told):
+        asked.method = MODEL_STREAM_INFER
+        bench.ask(asked, query(50))
+        bench.answer(asked)
+    add(told, 20, 7)
+    bench.end(untold, refusal=Refusal("CANCELLED"))
+    bench.end(told, refusal=Refusal("CANCELLED"))
+
+    assert bench.spent() == 100 + 50 + 27
+
+
+@pytest.mark.parametrize("reason", [None, "CANCELLED"])
+def test_what_one_model_tells_does_not_make_another_free(bench: Bench, reason: str | None) -> None:
+    """Of a stream that asks two models, the one that tells nothing costs all that was reserved for it."""
+    asked = call(budget("10000 tokens/day", "model"), method=MODEL_STREAM_INFER)
+    for model in ("llm", "quiet", "llm"):
+        asked.model = model
+        assert bench.ask(asked, query(50)) == ""
+        if model == "llm":
+            add(asked, 7, 3)
+        assert bench.answer(asked) == ""
+    bench.end(asked, refusal=reason and Refusal(reason))
+    bench.till.close()
+
+    assert {entry.name: entry.spent for entry in bench.store.entries()} == {
+        "b tokens/day model=llm": 20,
+        "b tokens/day model=quiet": 150,
+    }
+
+
 def test_money_is_the_sum_of_the_prices(bench: Bench) -> None:
     """2 for a token of input and 10 for one of output, in billionths; the rest comes back."""
     asked = call(budget("0.00001 USD/day"), prompt=1000)

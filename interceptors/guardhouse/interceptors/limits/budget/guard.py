@@ -62,28 +62,26 @@ class Budgets(Guard):
         budgets = self._counting(call)
         if not budgets or call.method in self._free:
             return
-        charges, held = [], self._held.get(call, ())
-        for budget in budgets:
-            tariff = PLAIN.get(budget.amount.unit) or self._tariff(budget, call)
-            if tariff is None:
-                continue
-            account = self._accounts.of(budget, call)
-            several = held and budget.amount.unit not in PLAIN  # models may be priced by other units
-            if tariff.fixed and not several:
-                charges.append(fixed(budget, account, tariff, call, request))
-                continue
-            if tariff.tokens and not budget.shadow:
-                check_max_tokens(call, request, self._clamps.tokens)
-            found = lines(tariff, call, request, self._clamps)
-            if tariff.timed and held:
-                found = without_time(found, held, account)
-            if several:
-                found += ends(tariff, call)
-            if found:
-                charges.append(charge(budget, account, found))
-            if tariff.timed or tariff.tokens:
-                work_of(call)  # it may outlast the call
-        self._reserve(call, charges)
+        held = self._held.get(call, ())
+        self._reserve(call, [self._charge(budget, held, call, request) for budget in budgets])
+
+    def _charge(self, budget: Budget, held: Sequence[Charge], call: Call, request: Any) -> Charge | None:
+        """What *budget* must have for this message, beside what is *held*; None where that is nothing."""
+        unit = budget.amount.unit
+        tariff = PLAIN.get(unit) or self._tariff(budget, call)
+        if tariff is None:
+            return None
+        account = self._accounts.of(budget, call)
+        if tariff.fixed and (not held or unit in PLAIN):  # else the model before may be metered
+            return fixed(budget, account, tariff, call, request)
+        if tariff.tokens and not budget.shadow:
+            check_max_tokens(call, request, self._clamps.tokens)
+        if tariff.timed or tariff.tokens:
+            work_of(call)  # it may outlast the call
+        found = lines(tariff, call, request, self._clamps)
+        if held:
+            found = without_time(found, held, account) + ends(tariff, call)
+        return charge(budget, account, found, call.model) if found else None
 
     def again(self, call: Call, incoming: bool) -> None:
         """Reserve for an answer beyond the first to a message, and for more tokens than were thought of."""
@@ -91,15 +89,16 @@ class Budgets(Guard):
             return
         if call.responses < call.requests and call.usage is None:
             return
-        charges, held = [], self._held.get(call, ())
-        for budget in self._counting(call):
-            tariff = PLAIN.get(budget.amount.unit) or self._tariff(budget, call)
-            if tariff is None or tariff.fixed or (budget.shadow and budget.name in call.shadow.split()):
-                continue  # in shadow, it would have ended the call
-            if more := further(held, budget, tariff, call, self._clamps):
-                charges.append(charge(budget, self._accounts.of(budget, call), more))
-        if charges:
-            self._reserve(call, charges)
+        held = self._held.get(call, ())
+        self._reserve(call, [self._further(budget, held, call) for budget in self._counting(call)])
+
+    def _further(self, budget: Budget, held: Sequence[Charge], call: Call) -> Charge | None:
+        """What *budget* must have before the next message of the answer leaves."""
+        tariff = PLAIN.get(budget.amount.unit) or self._tariff(budget, call)
+        if tariff is None or tariff.fixed or (budget.shadow and budget.name in call.shadow.split()):
+            return None  # in shadow, it would have ended the call
+        more = further(held, budget, tariff, call, self._clamps)
+        return charge(budget, self._accounts.of(budget, call), more, call.model) if more else None
 
     def _tariff(self, budget: Budget, call: Call) -> Tariff | None:
         """What *budget*, of money, counts. A model without a price is refused: nobody knows what it costs."""
@@ -153,21 +152,30 @@ class Budgets(Guard):
     def _counting(self, call: Call) -> Sequence[Budget]:
         return self._general if call.grant is None else call.grant.budgets
 
-    def _reserve(self, call: Call, charges: list[Charge]) -> None:
-        """Reserve all *charges* from what is at hand; `Later` where the store must be asked."""
-        charges, shadows = _apart(charges)
+    def _reserve(self, call: Call, found: Iterable[Charge | None]) -> None:
+        """Reserve all charges that were *found* from what is at hand; `Later` where the store must be asked."""
+        charges: list[Charge] = []
+        shadows: list[Charge] = []
+        for each in found:
+            if each is not None:
+                (shadows if each.budget.shadow else charges).append(each)
         if charges:
             try:
-                found = self._purse.reserve(*_costs(charges))
+                reserved = self._purse.reserve(*_costs(charges))
             except StoreError as error:  # memory is asked here, and may be full
                 raise _unavailable(error) from None
-            if found is False:
+            if reserved is False:
                 raise Later(partial(self._fetch, call, charges, shadows))
-            if found is not True:
-                _demand(found, charges, call)
+            if reserved is not True:
+                _demand(reserved, charges, call)
             self._hold(call, charges)
             if self._purse.away:  # paid from what was in hand
                 note_alone(call, *(each.budget.name for each in charges))
+        if shadows:
+            self._try(call, shadows)
+
+    def _try(self, call: Call, shadows: Sequence[Charge]) -> None:
+        """Reserve each of *shadows* that can be, alone; note the others."""
         for place, shadow in enumerate(shadows):
             try:
                 found = self._purse.reserve(*_costs([shadow]))
@@ -217,20 +225,11 @@ class Budgets(Guard):
 
 def _costs(charges: Iterable[Charge]) -> tuple[list[tuple[Account, int]], bool]:
     wanted, exact = [], False
-    for budget, account, units, _ in charges:
+    for budget, account, units, _, _ in charges:
         wanted.append((account, units))
         if budget.exact:
             exact = True
     return wanted, exact
-
-
-def _apart(charges: list[Charge]) -> tuple[list[Charge], list[Charge]]:
-    """Those that refuse, and those in shadow: nearly always, there is none of these."""
-    for found in charges:
-        if found.budget.shadow:
-            firm = [each for each in charges if not each.budget.shadow]
-            return firm, [each for each in charges if each.budget.shadow]
-    return charges, []
 
 
 def _is_final(held: Iterable[Charge]) -> bool:
