@@ -317,12 +317,14 @@ def test_money_is_the_sum_of_the_prices(bench: Bench) -> None:
 
 
 def test_the_refusal_tells_money_in_its_currency(bench: Bench) -> None:
-    """Never in billionths; the note for the operator has the account."""
-    asked = call(budget("0.50 USD/day"), model="timed")
+    """Never in billionths; nor is the operator, whose note has the account."""
+    asked = call(budget("70.50 USD/day"), model="timed")
+    bench.ask(call(budget("70.50 USD/day"), model="timed"), query())
 
     assert bench.ask(asked, query()) == "BUDGET_EXHAUSTED"
     assert asked.refusal is not None
-    assert asked.refusal.words == "a budget is spent: 60 of USD/day wanted, 0.50 left"
+    assert asked.refusal.words == "a budget is spent: 60 of USD/day wanted, 10.50 left"
+    assert asked.refusal.note == "b USD/day 2026-11-27: 60 wanted, 10.50 of 70.50 left"
 
 
 def test_a_model_without_a_price_is_denied(bench: Bench) -> None:

@@ -117,12 +117,32 @@ def test_a_budget_lets_through_what_it_has_and_not_one_more(bench: Bench) -> Non
 
 
 def test_what_no_window_can_pay_for_is_not_to_be_tried_again(bench: Bench) -> None:
-    """A message larger than the whole budget: no time to wait is told."""
+    """A message larger than the whole budget: that is said, and no time to wait."""
     asked = call(budget("10 elements/day"))
 
     assert bench.ask(asked, query(11)) == "BUDGET_EXHAUSTED"
     assert asked.refusal is not None
     assert asked.refusal.retry_after is None
+    assert asked.refusal.words == (
+        "a budget is spent: 11 of elements/day wanted, which never has more than 10"
+    )
+
+
+def test_who_only_waits_for_others_to_give_back_is_told_to_come_soon(bench: Bench) -> None:
+    """What is reserved is seldom needed, so nobody has to wait for the day to end. What is spent stays."""
+    day = budget("90 seconds/day")
+    first, second, third = call(day), call(day), call(day)
+    bench.ask(first, query())
+    bench.ask(second, query())
+    bench.end(first, model_ms=40_000)
+    bench.ask(third, query())
+    refusals = [second.refusal, third.refusal]
+
+    assert [each and each.retry_after for each in refusals] == [1.0, 12 * 3600]
+    assert [each and each.words for each in refusals] == [
+        "a budget is spent: 60 of seconds/day wanted, 30 left",
+        "a budget is spent: 60 of seconds/day wanted, 50 left",
+    ]
 
 
 def test_two_principals_have_a_budget_each_and_all_share_one(bench: Bench) -> None:

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Collection, Iterable, Sequence
 from functools import partial
+from itertools import chain, islice
 from typing import Any, Final
 
 from guardhouse.interceptors.call import Call
@@ -26,9 +27,11 @@ from .accounts import Accounts
 from .charges import Charge, came, charge, costs, ends, fixed, further, lines, without_time
 from .prices import PLAIN, Prices, Tariff
 from .purse import Purse
-from .units import Clamps, check_max_tokens, count_words
+from .refusals import exhausted, unavailable
+from .units import Clamps, check_max_tokens
 
 OUTLASTS: Final = 1_000_000  # nanoseconds after the end of a call from which its work has outlasted it
+LOOKS: Final = 256  # calls under way that are asked what they may give back, where a budget refuses
 
 
 class Budgets(Guard):
@@ -153,7 +156,7 @@ class Budgets(Guard):
         return self._general if call.grant is None else call.grant.budgets
 
     def _reserve(self, call: Call, found: Iterable[Charge | None]) -> None:
-        """Reserve all charges that were *found* from what is at hand; `Later` where the store must be asked."""
+        """Reserve what was *found* wanting from what is at hand; `Later` where the store must be asked."""
         charges: list[Charge] = []
         shadows: list[Charge] = []
         for each in found:
@@ -163,11 +166,11 @@ class Budgets(Guard):
             try:
                 reserved = self._purse.reserve(*_costs(charges))
             except StoreError as error:  # memory is asked here, and may be full
-                raise _unavailable(error) from None
+                raise unavailable(error) from None
             if reserved is False:
                 raise Later(partial(self._fetch, call, charges, shadows))
             if reserved is not True:
-                _demand(reserved, charges, call)
+                raise self._exhausted(reserved, charges, call)
             self._hold(call, charges)
             if self._purse.away:  # paid from what was in hand
                 note_alone(call, *(each.budget.name for each in charges))
@@ -192,15 +195,22 @@ class Budgets(Guard):
             raise Refusal("CANCELLED", "it ended before its budgets were known")
         try:
             if charges:
-                _demand(self._purse.fetch(*_costs(charges)), charges, call)
+                if (short := self._purse.fetch(*_costs(charges))) is not None:
+                    raise self._exhausted(short, charges, call)
                 self._hold(call, charges)
         except StoreError as error:
-            raise _unavailable(error) from None
+            raise unavailable(error) from None
         try:
             for shadow in shadows:
                 self._tell(call, shadow, self._purse.fetch(*_costs([shadow])))
         except Exception as error:  # of whatever kind: what is in shadow costs nobody a call
             _unchecked(error)
+
+    def _exhausted(self, short: Short, charges: Sequence[Charge], call: Call) -> Refusal:
+        with self._lock:
+            others = chain.from_iterable(islice(self._held.values(), LOOKS))
+            back = sum([each.units for each in others if each.lines and each.account == short.account])
+        return exhausted(short, charges, call.wall, back)
 
     def _hold(self, call: Call, charges: list[Charge]) -> None:
         """Remember what *call* has reserved; one that has ended meanwhile gets nothing."""
@@ -240,29 +250,5 @@ def _is_final(held: Iterable[Charge]) -> bool:
     return True
 
 
-def _unavailable(error: StoreError) -> Refusal:
-    """What the store says is for the operator alone."""
-    return Refusal("BUDGETS_UNAVAILABLE", str(error), retry_after=1.0)
-
-
 def _unchecked(error: Exception) -> None:
     LOG.error("a budget in shadow could not be checked: %s", error)
-
-
-def _demand(found: Short | bool | None, charges: Sequence[Charge], call: Call) -> None:
-    """Refuse where an account has too little: until its window ends, or for good if it never has so much."""
-    if not isinstance(found, Short):
-        return
-    account, left = found
-    wanted = next(charge for charge in charges if charge.account == account)
-    note = f"{account.name} {account.window}: {wanted.units} wanted, {left} of {account.limit} left"
-    wait = None if wanted.units > account.limit else max(1.0, account.ends - call.wall)
-    say, name = _words(wanted, left), wanted.budget.name
-    raise Refusal("BUDGET_EXHAUSTED", note, say=say, retry_after=wait, limit=name)
-
-
-def _words(wanted: Charge, left: int) -> str:
-    unit, period = wanted.budget.amount.unit, wanted.budget.amount.period
-    if unit == "seconds":
-        return f"{wanted.units} ms of {unit}/{period} wanted, {left} ms left"
-    return f"{count_words(wanted.units, unit)} of {unit}/{period} wanted, {count_words(left, unit)} left"
