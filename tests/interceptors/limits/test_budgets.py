@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guardhouse.interceptors import Chain, Refusal
+from guardhouse.interceptors import Chain, Guard, Refusal, Stage
 from guardhouse.interceptors.call import Call, Principal
 from guardhouse.interceptors.limits.budget.charges import Charge, Line, costs
 from guardhouse.interceptors.limits.budget.guard import Budgets
@@ -184,6 +184,26 @@ def test_work_that_outlasts_its_call_is_paid_for(bench: Bench) -> None:
 
     assert still == "BUDGET_EXHAUSTED"
     assert 7010 <= sum(bench.spent().values()) < 60_000
+
+
+def test_a_call_that_nothing_outlasts_pays_for_no_time_after_its_end(bench: Bench) -> None:
+    """However long it then takes to settle: only the model's time is charged."""
+    asked = call(budget("90 seconds/day"))
+    bench.ask(asked, query())
+
+    class Slow(Guard):
+        """As a pause of the process would be."""
+
+        stage = Stage.RECORD
+
+        def settle(self, call: Call) -> None:
+            call.ended_ns -= 7 * 10**9
+
+    bench.chain = Chain(Slow(), bench.guard)
+    bench.end(asked, model_ms=10)
+    bench.till.close()
+
+    assert sum(bench.spent().values()) == 10
 
 
 def test_work_that_takes_more_than_was_reserved_is_charged_late(bench: Bench) -> None:

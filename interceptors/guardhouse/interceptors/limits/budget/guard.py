@@ -30,7 +30,6 @@ from .purse import Purse
 from .refusals import exhausted, unavailable
 from .units import Clamps, check_max_tokens
 
-OUTLASTS: Final = 1_000_000  # nanoseconds after the end of a call from which its work has outlasted it
 LOOKS: Final = 256  # calls under way that are asked what they may give back, where a budget refuses
 
 
@@ -128,8 +127,8 @@ class Budgets(Guard):
 
     def _settle_late(self, call: Call, held: list[Charge]) -> None:
         """Nobody works for *call* any more, maybe long after its end."""
-        beyond = time.monotonic_ns() - call.ended_ns
-        self._pay(held, costs(held, call, beyond if beyond > OUTLASTS else 0))
+        beyond = time.monotonic_ns() - call.ended_ns if work_of(call).outlasts else 0
+        self._pay(held, costs(held, call, beyond))
 
     def _pay(self, held: Sequence[Charge], real: Sequence[int]) -> None:
         """Give back what was reserved and not needed. What was needed and not reserved is charged, as far as
