@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import pytest
 from hypothesis import given
@@ -13,7 +13,6 @@ from guardhouse.interceptors.call import Call, Principal
 from guardhouse.interceptors.limits.budget.charges import Charge, Line, costs
 from guardhouse.interceptors.limits.budget.guard import Budgets
 from guardhouse.interceptors.limits.budget.prices import PART
-from guardhouse.interceptors.limits.budget.purse import Purse
 from guardhouse.interceptors.limits.budget.units import Clamps, amount
 from guardhouse.interceptors.limits.rules import Budget
 from guardhouse.interceptors.limits.stores import Account, Short, StoreError, Want, memory
@@ -21,10 +20,10 @@ from guardhouse.interceptors.limits.stores.memory import MemoryStore
 from guardhouse.interceptors.methods import MODEL_INFER, MODEL_METADATA, MODEL_STREAM_INFER, WHO_AM_I
 from guardhouse.interceptors.policy import Grant, Limits
 from guardhouse.interceptors.policy.rules import Role
-from guardhouse.interceptors.verbs import Pending
 from guardhouse.protos import inference_pb2
 
-NOON = 1_795_780_800.0  # 2026-11-27T12:00Z
+from .driving import NOON, Driven
+
 CLAMPS = Clamps(response=1000, seconds=60.0)
 
 
@@ -44,44 +43,11 @@ def query(elements: int = 1) -> inference_pb2.ModelInferRequest:
     return request
 
 
-class Bench:
-    """A guard over a store, and a chain that drives it as the shells do."""
+class Bench(Driven):
+    """A guard without prices."""
 
     def __init__(self, store: MemoryStore, *, purse: bool = False) -> None:
-        self.store = store
-        self.till = Purse(store, waits=purse)
-        self.guard = Budgets(self.till, clamps=CLAMPS)
-        self.chain = Chain(self.guard)
-
-    def ask(self, call: Call, request: object) -> str:
-        """Let one message through the guard: "" or the reason why not."""
-        call.requests += 1
-        return self._decide(call, lambda: self.chain.inspect(call, request))
-
-    def answer(self, call: Call) -> str:
-        """The same for one message of an answer."""
-        reason = self._decide(call, lambda: self.chain.again(call, incoming=False))
-        call.responses += not reason
-        return reason
-
-    def _decide(self, call: Call, verb: Callable[[], Pending | None]) -> str:
-        try:
-            pending = verb()
-            while pending is not None:
-                self.chain.finish(pending)
-                pending = self.chain.go_on(pending)
-        except Refusal as refusal:
-            self.chain.settle(call, refusal)
-            return refusal.reason
-        return ""
-
-    def end(self, call: Call, model_ms: float = 1.0, refusal: Refusal | None = None) -> None:
-        """The model has run for so long, and the call has ended."""
-        call.model_ns = int(model_ms * 1e6)
-        self.chain.settle(call, refusal)
-
-    def spent(self) -> dict[str, int]:
-        return {f"{entry.name}@{entry.window}": entry.spent for entry in self.store.entries()}
+        super().__init__(store, ahead=purse, clamps=CLAMPS)
 
 
 @pytest.fixture(params=[False, True], ids=["memory", "store"])
