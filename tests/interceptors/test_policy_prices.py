@@ -115,6 +115,10 @@ def test_budgets_are_told_in_the_currency() -> None:
             "prices.models.d.tokens: would price tokens twice; write tokens alone, or input_tokens and",
         ),
         ("{currency: USD, models: {d: {calls: 1}}, per: day}", "prices.per: unknown key"),
+        (
+            "{currency: USD, models: {'*': {calls: 1}, d: {calls: 2}, 'llm-*': {calls: 3}}}",
+            "prices.models.llm-*: stands behind `*`, which has every model already; write it before that",
+        ),
     ],
 )
 def test_a_wrong_price_is_told_with_its_place(prices: str, said: str) -> None:

@@ -94,6 +94,26 @@ def test_warnings_do_not_fail(run: Any, made: Path) -> None:
     assert any("roles.analyst.allow.0.models: no model `resnet` is served" in warning for warning in warnings)
 
 
+def test_budgets_that_let_nothing_in_are_warned_of(run: Any, made: Path) -> None:
+    """Each call reserves more than they ever have; told in the unit of the budget. One that fits is not."""
+    with (made / "policy.yaml").open("a") as policy:
+        policy.write(
+            "limits: [{name: short, budget: 50 seconds/day}, {name: small, budget: 1MiB/day},"
+            " {name: fits, budget: [60 seconds/day, 5MiB/day]}]\n"
+        )
+    said = run("check", made / "guardhouse.yaml")
+
+    assert said.status == 0
+    short, small = [line.partition("limits: ")[2] for line in said.err.splitlines()]
+    assert short == (
+        "`short` has 50 seconds/day, and each call reserves 60 (server.deadline): all are refused;"
+        " give it more, or set server.deadline lower"
+    )
+    assert small.startswith(
+        "`small` has 1048576 bytes/day, and each call reserves 4194304 (server.max_message)"
+    )
+
+
 def test_as_json_when_right(run: Any, made: Path) -> None:
     """With --json a program gets ok, and the warnings as records."""
     said = run("check", made / "guardhouse.yaml", "--json")

@@ -45,7 +45,7 @@ def test_show_lists_what_was_spent(spent: Path, run) -> None:
 
     lines = [line.split() for line in said.out.splitlines()]
     assert lines[0] == ["account", "window", "spent", "limit", "left"]
-    assert lines[1] == ["all", "seconds/hour", "2099-01-01T10", "0.25", "60.0", "59.75"]
+    assert lines[1] == ["all", "seconds/hour", "2099-01-01T10", "0.25", "60", "59.75"]
     assert lines[2] == [*NAME.split(), "2099-01-01", "250", "1000", "750"]
     assert len(lines) == 3
     assert len(past.out.splitlines()) == 4
@@ -60,7 +60,7 @@ def test_show_tells_money_in_its_currency(config: Path, run) -> None:
     (_, line) = run("limits", "show", config).out.splitlines()
     (told,) = json.loads(run("limits", "show", config, "--json").out)["accounts"]
 
-    assert line.split() == ["purse", "USD/day", "2099-01-01", "0.00000015", "12.5", "12.49999985"]
+    assert line.split() == ["purse", "USD/day", "2099-01-01", "0.00000015", "12.50", "12.49999985"]
     assert (told["limit"], told["spent"], told["left"]) == (12.5, 1.5e-07, 12.49999985)
 
 

@@ -85,7 +85,7 @@ class Call:
     response_bytes: int = 0
     units: int = 0  # what the call was charged: one for each message that a limit let through
     queue_ns: int = 0  # time the model's work waited for a free worker; not part of `model_ns`
-    model_ns: int = 0  # time spent in the handler behind the chain
+    model_ns: int = 0  # time spent in the handler behind the chain; 0 where it was never asked
     usage: Usage | None = None  # tokens, where the model has reported any
     shadow: str = ""  # names of limits in shadow that would have refused it
     degraded: str = ""  # names of limits that were decided here alone, as their store did not answer
@@ -114,9 +114,10 @@ class Call:
     def model_ended(self, now_ns: int) -> None:
         """Make `model_ns`, which holds minus the time at which the model began, the time that it took.
 
-        Work of one call that waits for several workers at once may have waited longer than all of it took.
+        Work of one call that waits for several workers at once may have waited longer than all of it took:
+        it has come to the model all the same, which only 0 denies.
         """
-        self.model_ns = max(0, self.model_ns + now_ns - self.queue_ns)
+        self.model_ns = max(1, self.model_ns + now_ns - self.queue_ns)
 
     def values(self, key: str) -> list[str | bytes]:
         """Every value the caller sent for metadata *key* (lower case), in order."""

@@ -17,14 +17,19 @@ CALL: Final = "the call"  # works until it is settled
 
 
 class Work:
-    """Who works for one call. Once nobody does any more, it is over for good."""
+    """Who works for one call. Once nobody does any more, it is over for good.
 
-    __slots__ = ("_lock", "_tell", "_workers")
+    Attributes:
+        outlasts: Whether somebody still worked when the call was settled.
+    """
+
+    __slots__ = ("_lock", "_tell", "_workers", "outlasts")
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._workers: set[Hashable] = {CALL}
         self._tell: list[Callable[[], None]] = []
+        self.outlasts = False
 
     def hold(self, worker: Hashable) -> None:
         """*worker* begins. Raises `Refusal` where the work is over: none may begin any more."""
@@ -39,6 +44,7 @@ class Work:
             if worker not in self._workers:
                 return
             self._workers.remove(worker)
+            self.outlasts = self.outlasts or (worker is CALL and bool(self._workers))
             told = () if self._workers else tuple(self._tell)
         for tell in told:
             tell()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -97,6 +98,30 @@ async def test_calls_wait_and_are_served_by_priority_and_fairly(colour: str) -> 
     assert set(model.entered[2:4]) == {b"a1", b"b1"}
     assert all(call.queue_ns > 0 for call in watch.calls[1:])
     assert all(call.model_ns + call.queue_ns <= call.ended_ns - call.opened_ns for call in watch.calls)
+
+
+async def test_a_call_cut_off_in_the_model_had_all_its_time_there(colour: str) -> None:
+    """However long it had waited for its turn before: that makes the time in the model no shorter."""
+    admission, model, watch = Admission(Capacity(others=1)), Held(), Watch()
+    chain = Chain(watch, Named(), admission)
+    async with serving(colour, chain, model) as served:
+        first = _start(served, b"first")
+        await model.holds(1)
+        second = _start(served, b"second")
+        await _waiting(admission, 1)
+        await asyncio.sleep(0.1)
+        model.let.release()
+        await model.holds(2)
+        entered = time.monotonic_ns()
+        await asyncio.sleep(0.02)
+        least = time.monotonic_ns() - entered
+        chain.end()
+        model.let.release()
+        await asyncio.gather(first, second)
+    cut_off = watch.calls[1]
+
+    assert (cut_off.status, cut_off.queue_ns > 0) == (Code.CANCELLED, True)
+    assert cut_off.model_ns >= least
 
 
 async def test_who_has_no_room_is_refused_with_the_time_to_come_back(colour: str) -> None:

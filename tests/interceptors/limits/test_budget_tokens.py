@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
-from guardhouse.interceptors import Chain, Refusal
+from guardhouse.interceptors import Refusal
 from guardhouse.interceptors.call import Call, Principal
-from guardhouse.interceptors.limits.budget.guard import Budgets
 from guardhouse.interceptors.limits.budget.prices import Prices, tariff
-from guardhouse.interceptors.limits.budget.purse import Purse
 from guardhouse.interceptors.limits.budget.units import Clamps, amount
 from guardhouse.interceptors.limits.rules import Budget
 from guardhouse.interceptors.limits.stores.memory import MemoryStore
@@ -18,10 +16,10 @@ from guardhouse.interceptors.methods import MODEL_INFER, MODEL_STREAM_INFER
 from guardhouse.interceptors.policy import Grant, Limits
 from guardhouse.interceptors.policy.rules import Role
 from guardhouse.interceptors.usage import add
-from guardhouse.interceptors.verbs import Pending
 from guardhouse.protos import inference_pb2
 
-NOON = 1_795_780_800.0  # 2026-11-27T12:00Z
+from .driving import NOON, Driven
+
 CLAMPS = Clamps(response=1000, seconds=60.0, tokens=400)
 PRICES = Prices(
     "USD",
@@ -56,47 +54,20 @@ def query(max_tokens: object = None) -> inference_pb2.ModelInferRequest:
     return request
 
 
-class Bench:
-    """A guard over a store in memory, asked ahead or not, and a chain that drives it as the shells do."""
+class Bench(Driven):
+    """A guard with prices over a store in memory, asked ahead or not."""
 
     def __init__(self, *, ahead: bool) -> None:
-        self.store = MemoryStore()
-        self.till = Purse(self.store, waits=ahead)
-        self.chain = Chain(Budgets(self.till, clamps=CLAMPS, prices=PRICES))
+        super().__init__(MemoryStore(), ahead=ahead, clamps=CLAMPS, prices=PRICES)
 
     def ask(self, call: Call, request: object) -> str:
-        """Let one message through the guard: "" or the reason why not."""
-        call.requests += 1
         call.request_bytes += len(call.raw)
-        return self._decide(call, lambda: self.chain.inspect(call, request))
+        return super().ask(call, request)
 
-    def answer(self, call: Call) -> str:
-        """The same for one message of an answer."""
-        reason = self._decide(call, lambda: self.chain.again(call, incoming=False))
-        call.responses += not reason
-        return reason
-
-    def _decide(self, call: Call, verb: Callable[[], Pending | None]) -> str:
-        try:
-            pending = verb()
-            while pending is not None:
-                self.chain.finish(pending)
-                pending = self.chain.go_on(pending)
-        except Refusal as refusal:
-            call.model_ns = 1 if call.responses else 0
-            self.chain.settle(call, refusal)
-            return refusal.reason
-        return ""
-
-    def end(self, call: Call, model_ms: float = 1.0, refusal: Refusal | None = None) -> None:
-        """The model has run for so long, and the call has ended."""
-        call.model_ns = int(model_ms * 1e6)
-        self.chain.settle(call, refusal)
-
-    def spent(self) -> int:
+    def all_spent(self) -> int:
         """Of all budgets, once nobody holds anything."""
         self.till.close()
-        return sum(entry.spent for entry in self.store.entries())
+        return sum(self.spent().values())
 
 
 @pytest.fixture(params=[False, True], ids=["memory", "store"])
@@ -113,7 +84,7 @@ def test_a_call_pays_for_the_tokens_that_its_model_tells(bench: Bench) -> None:
     assert bench.ask(asked, query()) == ""
     add(asked, 20, 30)
     bench.end(asked)
-    assert bench.spent() == 50
+    assert bench.all_spent() == 50
 
 
 def test_a_budget_lets_in_no_call_that_it_could_not_pay_for(bench: Bench) -> None:
@@ -139,7 +110,7 @@ def test_an_answer_beyond_the_clamp_is_refused_first(bench: Bench, asked: object
     assert bench.ask(refused, query(asked)) == "PARAMETER_INVALID"
     assert refused.refusal is not None
     assert refused.refusal.words.endswith("max_tokens must be a whole number from 1 to 400")
-    assert bench.spent() == 0
+    assert bench.all_spent() == 0
 
 
 def test_money_by_tokens_clamps_too_and_by_calls_does_not(bench: Bench) -> None:
@@ -159,7 +130,7 @@ def test_a_model_that_tells_nothing_costs_all_that_was_reserved(bench: Bench) ->
     bench.ask(failed, query(50))
     bench.end(failed, refusal=Refusal("MODEL_FAILED"))
 
-    assert bench.spent() == 500 + 150
+    assert bench.all_spent() == 500 + 150
 
 
 @pytest.mark.parametrize("reason", ["CANCELLED", "DEADLINE_EXCEEDED"])
@@ -172,16 +143,19 @@ def test_who_leaves_pays_for_the_input(bench: Bench, reason: str) -> None:
     add(told, 7, 3)
     bench.end(told, refusal=Refusal(reason))
 
-    assert bench.spent() == 100 + 10
+    assert bench.all_spent() == 100 + 10
 
 
 def test_a_call_that_never_came_to_the_model_pays_nothing(bench: Bench) -> None:
-    """A guard behind refused it."""
-    asked = call(budget("10000 tokens/day"))
+    """A guard behind refused it; or it waited for its turn, in vain."""
+    asked, waited = call(budget("10000 tokens/day")), call(budget("10000 tokens/day"))
     bench.ask(asked, query())
     bench.chain.settle(asked, Refusal("TENSOR_UNKNOWN"))
+    bench.ask(waited, query())
+    waited.queue_ns = 10**9
+    bench.chain.settle(waited, Refusal("OVERLOADED"))
 
-    assert bench.spent() == 0
+    assert bench.all_spent() == 0
 
 
 def test_what_a_model_tells_when_its_caller_has_left_is_charged(bench: Bench) -> None:
@@ -194,7 +168,7 @@ def test_what_a_model_tells_when_its_caller_has_left_is_charged(bench: Bench) ->
     add(asked, 20, 300)
     asked.work.let_go("thread")
 
-    assert bench.spent() == 320
+    assert bench.all_spent() == 320
 
 
 def test_more_than_was_reserved_is_charged_as_far_as_there_is_any(bench: Bench) -> None:
@@ -208,7 +182,7 @@ def test_more_than_was_reserved_is_charged_as_far_as_there_is_any(bench: Bench) 
     bench.end(far_over)
     bench.till._pay_debts()
 
-    assert bench.spent() == 1000
+    assert bench.all_spent() == 1000
 
 
 def test_a_stream_stops_when_its_budget_does(bench: Bench) -> None:
@@ -224,7 +198,7 @@ def test_a_stream_stops_when_its_budget_does(bench: Bench) -> None:
             break
 
     assert reasons == [""] * 6 + ["BUDGET_EXHAUSTED"]
-    assert bench.spent() == 160
+    assert bench.all_spent() == 160
 
 
 def test_what_a_stream_took_beyond_is_paid_once(bench: Bench) -> None:
@@ -236,7 +210,7 @@ def test_what_a_stream_took_beyond_is_paid_once(bench: Bench) -> None:
         assert bench.answer(asked) == ""
     bench.end(asked)
 
-    assert bench.spent() == 5 * 55
+    assert bench.all_spent() == 5 * 55
 
 
 def test_each_message_of_a_stream_reserves_and_pays(bench: Bench) -> None:
@@ -266,7 +240,40 @@ def test_who_leaves_a_stream_pays_for_every_message_it_sent(bench: Bench) -> Non
     bench.ask(asked, query())
     bench.end(asked, refusal=Refusal("CANCELLED"))
 
-    assert bench.spent() == 6 + 100
+    assert bench.all_spent() == 6 + 100
+
+
+def test_who_leaves_once_an_answer_has_left_pays_for_it(bench: Bench) -> None:
+    """A model may tell its tokens with its last message: to leave before that is not cheaper."""
+    untold, told = call(budget("10000 tokens/day")), call(budget("10000 tokens/day"))
+    for asked in (untold, told):
+        asked.method = MODEL_STREAM_INFER
+        bench.ask(asked, query(50))
+        bench.answer(asked)
+    add(told, 20, 7)
+    bench.end(untold, refusal=Refusal("CANCELLED"))
+    bench.end(told, refusal=Refusal("CANCELLED"))
+
+    assert bench.all_spent() == 100 + 50 + 27
+
+
+@pytest.mark.parametrize("reason", [None, "CANCELLED"])
+def test_what_one_model_tells_does_not_make_another_free(bench: Bench, reason: str | None) -> None:
+    """Of a stream that asks two models, the one that tells nothing costs all that was reserved for it."""
+    asked = call(budget("10000 tokens/day", "model"), method=MODEL_STREAM_INFER)
+    for model in ("llm", "quiet", "llm"):
+        asked.model = model
+        assert bench.ask(asked, query(50)) == ""
+        if model == "llm":
+            add(asked, 7, 3)
+        assert bench.answer(asked) == ""
+    bench.end(asked, refusal=reason and Refusal(reason))
+    bench.till.close()
+
+    assert {entry.name: entry.spent for entry in bench.store.entries()} == {
+        "b tokens/day model=llm": 20,
+        "b tokens/day model=quiet": 150,
+    }
 
 
 def test_money_is_the_sum_of_the_prices(bench: Bench) -> None:
@@ -277,16 +284,18 @@ def test_money_is_the_sum_of_the_prices(bench: Bench) -> None:
     assert bench.ask(call(budget("0.00001 USD/day"), prompt=1000), query()) == "BUDGET_EXHAUSTED"
     add(asked, 300, 40)
     bench.end(asked)
-    assert bench.spent() == 300 * 2 + 40 * 10
+    assert bench.all_spent() == 300 * 2 + 40 * 10
 
 
 def test_the_refusal_tells_money_in_its_currency(bench: Bench) -> None:
-    """Never in billionths; the note for the operator has the account."""
-    asked = call(budget("0.50 USD/day"), model="timed")
+    """Never in billionths; nor is the operator, whose note has the account."""
+    asked = call(budget("70.50 USD/day"), model="timed")
+    bench.ask(call(budget("70.50 USD/day"), model="timed"), query())
 
     assert bench.ask(asked, query()) == "BUDGET_EXHAUSTED"
     assert asked.refusal is not None
-    assert asked.refusal.words == "a budget is spent: 60 of USD/day wanted, 0.50 left"
+    assert asked.refusal.words == "a budget is spent: 60 of USD/day wanted, 10.50 left"
+    assert asked.refusal.note == "b USD/day 2026-11-27: 60 wanted, 10.50 of 70.50 left"
 
 
 def test_a_model_without_a_price_is_denied(bench: Bench) -> None:
@@ -318,7 +327,7 @@ def test_a_stream_over_two_models_pays_each_its_price(bench: Bench) -> None:
         bench.answer(asked)
     bench.end(asked)
 
-    assert bench.spent() == 10 * 2 + 10 * 1000 + 1_000_000
+    assert bench.all_spent() == 10 * 2 + 10 * 1000 + 1_000_000
 
 
 def test_time_in_money_is_paid_once_for_a_stream(bench: Bench) -> None:
@@ -328,7 +337,7 @@ def test_time_in_money_is_paid_once_for_a_stream(bench: Bench) -> None:
     bench.end(asked, model_ms=2000)
 
     assert reasons == ["", "", ""]
-    assert bench.spent() == 2 * 10**9
+    assert bench.all_spent() == 2 * 10**9
 
 
 def test_a_message_of_another_service_can_be_bounded_too(bench: Bench) -> None:

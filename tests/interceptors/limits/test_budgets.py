@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guardhouse.interceptors import Chain, Refusal
+from guardhouse.interceptors import Chain, Guard, Refusal, Stage
 from guardhouse.interceptors.call import Call, Principal
 from guardhouse.interceptors.limits.budget.charges import Charge, Line, costs
 from guardhouse.interceptors.limits.budget.guard import Budgets
 from guardhouse.interceptors.limits.budget.prices import PART
-from guardhouse.interceptors.limits.budget.purse import Purse
 from guardhouse.interceptors.limits.budget.units import Clamps, amount
 from guardhouse.interceptors.limits.rules import Budget
 from guardhouse.interceptors.limits.stores import Account, Short, StoreError, Want, memory
@@ -21,10 +20,10 @@ from guardhouse.interceptors.limits.stores.memory import MemoryStore
 from guardhouse.interceptors.methods import MODEL_INFER, MODEL_METADATA, MODEL_STREAM_INFER, WHO_AM_I
 from guardhouse.interceptors.policy import Grant, Limits
 from guardhouse.interceptors.policy.rules import Role
-from guardhouse.interceptors.verbs import Pending
 from guardhouse.protos import inference_pb2
 
-NOON = 1_795_780_800.0  # 2026-11-27T12:00Z
+from .driving import NOON, Driven
+
 CLAMPS = Clamps(response=1000, seconds=60.0)
 
 
@@ -44,44 +43,11 @@ def query(elements: int = 1) -> inference_pb2.ModelInferRequest:
     return request
 
 
-class Bench:
-    """A guard over a store, and a chain that drives it as the shells do."""
+class Bench(Driven):
+    """A guard without prices."""
 
     def __init__(self, store: MemoryStore, *, purse: bool = False) -> None:
-        self.store = store
-        self.till = Purse(store, waits=purse)
-        self.guard = Budgets(self.till, clamps=CLAMPS)
-        self.chain = Chain(self.guard)
-
-    def ask(self, call: Call, request: object) -> str:
-        """Let one message through the guard: "" or the reason why not."""
-        call.requests += 1
-        return self._decide(call, lambda: self.chain.inspect(call, request))
-
-    def answer(self, call: Call) -> str:
-        """The same for one message of an answer."""
-        reason = self._decide(call, lambda: self.chain.again(call, incoming=False))
-        call.responses += not reason
-        return reason
-
-    def _decide(self, call: Call, verb: Callable[[], Pending | None]) -> str:
-        try:
-            pending = verb()
-            while pending is not None:
-                self.chain.finish(pending)
-                pending = self.chain.go_on(pending)
-        except Refusal as refusal:
-            self.chain.settle(call, refusal)
-            return refusal.reason
-        return ""
-
-    def end(self, call: Call, model_ms: float = 1.0, refusal: Refusal | None = None) -> None:
-        """The model has run for so long, and the call has ended."""
-        call.model_ns = int(model_ms * 1e6)
-        self.chain.settle(call, refusal)
-
-    def spent(self) -> dict[str, int]:
-        return {f"{entry.name}@{entry.window}": entry.spent for entry in self.store.entries()}
+        super().__init__(store, ahead=purse, clamps=CLAMPS)
 
 
 @pytest.fixture(params=[False, True], ids=["memory", "store"])
@@ -117,12 +83,32 @@ def test_a_budget_lets_through_what_it_has_and_not_one_more(bench: Bench) -> Non
 
 
 def test_what_no_window_can_pay_for_is_not_to_be_tried_again(bench: Bench) -> None:
-    """A message larger than the whole budget: no time to wait is told."""
+    """A message larger than the whole budget: that is said, and no time to wait."""
     asked = call(budget("10 elements/day"))
 
     assert bench.ask(asked, query(11)) == "BUDGET_EXHAUSTED"
     assert asked.refusal is not None
     assert asked.refusal.retry_after is None
+    assert asked.refusal.words == (
+        "a budget is spent: 11 of elements/day wanted, which never has more than 10"
+    )
+
+
+def test_who_only_waits_for_others_to_give_back_is_told_to_come_soon(bench: Bench) -> None:
+    """What is reserved is seldom needed, so nobody has to wait for the day to end. What is spent stays."""
+    day = budget("90 seconds/day")
+    first, second, third = call(day), call(day), call(day)
+    bench.ask(first, query())
+    bench.ask(second, query())
+    bench.end(first, model_ms=40_000)
+    bench.ask(third, query())
+    refusals = [second.refusal, third.refusal]
+
+    assert [each and each.retry_after for each in refusals] == [1.0, 12 * 3600]
+    assert [each and each.words for each in refusals] == [
+        "a budget is spent: 60 of seconds/day wanted, 30 left",
+        "a budget is spent: 60 of seconds/day wanted, 50 left",
+    ]
 
 
 def test_two_principals_have_a_budget_each_and_all_share_one(bench: Bench) -> None:
@@ -164,6 +150,26 @@ def test_work_that_outlasts_its_call_is_paid_for(bench: Bench) -> None:
 
     assert still == "BUDGET_EXHAUSTED"
     assert 7010 <= sum(bench.spent().values()) < 60_000
+
+
+def test_a_call_that_nothing_outlasts_pays_for_no_time_after_its_end(bench: Bench) -> None:
+    """However long it then takes to settle: only the model's time is charged."""
+    asked = call(budget("90 seconds/day"))
+    bench.ask(asked, query())
+
+    class Slow(Guard):
+        """As a pause of the process would be."""
+
+        stage = Stage.RECORD
+
+        def settle(self, call: Call) -> None:
+            call.ended_ns -= 7 * 10**9
+
+    bench.chain = Chain(Slow(), bench.guard)
+    bench.end(asked, model_ms=10)
+    bench.till.close()
+
+    assert sum(bench.spent().values()) == 10
 
 
 def test_work_that_takes_more_than_was_reserved_is_charged_late(bench: Bench) -> None:

@@ -127,6 +127,7 @@ WORLD = st.fixed_dictionaries(
         "shape": st.lists(st.integers(0, 5), max_size=3),
         "prompt": st.integers(0, 300),
         "asked": st.none() | st.integers(1, 400),
+        "answers": st.integers(0, 1),
         "answer_bytes": st.integers(0, 500),
         "model_ns": st.integers(1, 2 * 10**9),
         "told": st.none() | st.tuples(st.floats(0, 1), st.floats(0, 1)),
@@ -147,7 +148,8 @@ def asked_and_settled(world: dict[str, object], list_: Tariff) -> tuple[Call, in
     found = lines(list_, call, request, CLAMPS)
     made = fixed(MONEY, ACCOUNT, list_, call, request) if list_.fixed else charge(MONEY, ACCOUNT, found)
     most = 400 if world["asked"] is None else int(str(world["asked"]))
-    call.response_bytes, call.model_ns, call.responses = int(str(world["answer_bytes"])), world["model_ns"], 1
+    call.response_bytes, call.responses = int(str(world["answer_bytes"])), int(str(world["answers"]))
+    call.model_ns = int(str(world["model_ns"]))
     call.status = world["status"]
     if world["told"]:
         taken, given = world["told"]
@@ -156,7 +158,8 @@ def asked_and_settled(world: dict[str, object], list_: Tariff) -> tuple[Call, in
     for length in world["shape"]:
         cells *= length
     cut = call.status in CUT_OFF
-    usage = call.usage or Usage(len(raw), 0 if cut else most)
+    untold_output = most if call.responses or not cut else 0
+    usage = call.usage or Usage(len(raw), untold_output)
     real = {
         "calls": 1,
         "rows": max(1, *world["shape"][:1], 1),
@@ -164,7 +167,7 @@ def asked_and_settled(world: dict[str, object], list_: Tariff) -> tuple[Call, in
         "bytes": len(raw) + call.response_bytes,
         "seconds": ceil(call.model_ns / 10**6),
         "input_tokens": len(raw) if cut and not usage.input else usage.input,
-        "output_tokens": usage.output,
+        "output_tokens": untold_output if cut and not usage.output else usage.output,
     }
     return call, made.units, costs([made], call)[0], real
 

@@ -82,8 +82,8 @@ async def test_who_is_cut_off_in_the_model_pays_for_the_input(colour: str) -> No
                 until = time.monotonic() + 20
                 while context.is_active() and time.monotonic() < until:
                     time.sleep(0.01)  # noqa: ASYNC251 - a thread of grpc.server runs this
-            else:
-                await context_ended()
+                raise TimeoutError
+            await context_ended()
             yield b""
 
     async def context_ended() -> None:

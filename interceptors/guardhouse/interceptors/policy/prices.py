@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from guardhouse.interceptors.documents import Node
@@ -22,7 +22,9 @@ def prices_of(top: Section) -> Prices | None:
     written = "prices" in top
     currency = section.required("currency", _currency, "currency: USD") if written else ""
     models = section.section("models", EXAMPLE if written else "")
-    found = [(_pattern(body, name), _tariff(body)) for name, body in models.named_sections().items()]
+    bodies = models.named_sections()
+    found = [(_pattern(body, name), _tariff(body)) for name, body in bodies.items()]
+    _note_hidden(bodies)
     if written and models.sound and not found:
         section.note(f"is empty; write {EXAMPLE}", "models")
     for node in _amounts(top.node) if currency or not written else ():
@@ -45,6 +47,14 @@ def _pattern(body: Section, name: str) -> Pattern | None:
     except ValueError as error:
         body.note(str(error))
         return None
+
+
+def _note_hidden(bodies: Mapping[str, Section]) -> None:
+    """A pattern behind `*` would never count: the first that matches does."""
+    names = list(bodies)
+    for name in names[names.index("*") + 1 :] if "*" in names else ():
+        if "*" in name:
+            bodies[name].note("stands behind `*`, which has every model already; write it before that")
 
 
 def _tariff(body: Section) -> Tariff | None:

@@ -175,7 +175,8 @@ class Passage:
     def _model(self, step: Callable[..., Any], *given: Any) -> Any:
         """One step of the service's own code."""
         call = self.call
-        call.model_ns -= time.monotonic_ns()  # below 0 while it runs: who settles the call meanwhile can tell
+        # Below 0 while it runs: who settles the call meanwhile can tell. It may have waited before.
+        call.model_ns += call.queue_ns - time.monotonic_ns()
         try:
             return step(*given)
         except (Refusal, _Aborted, StopIteration, *ENDING):
@@ -185,7 +186,7 @@ class Passage:
             raise self.said.refusal() or hidden from error
         finally:
             if not call.closed:
-                call.model_ns += time.monotonic_ns()
+                call.model_ended(time.monotonic_ns())
 
     def _stream(self, target: Target) -> Iterator[bytes]:
         responses = iter(self._behave(target))

@@ -1,6 +1,7 @@
 """`guardhouse check`: is the configuration right, and the policy and the files it names?"""
 
 from collections.abc import Iterator
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -69,7 +70,12 @@ def examine(path: Path, settings: tuple[str, ...] = ()) -> Report:
         problems = [*error.problems, *(problem for problem in problems if problem.line)]
     if problems or policy is None:
         return Report(tuple(problems))
-    warnings = (*policy.warnings, *unserved(policy, config), *unpriced(policy, config))
+    warnings = (
+        *policy.warnings,
+        *unserved(policy, config),
+        *unpriced(policy, config),
+        *too_small(policy, config),
+    )
     return Report((), warnings, summary(policy, config))
 
 
@@ -97,6 +103,27 @@ def unpriced(policy: "Policy", config: "Config") -> Iterator["Problem"]:
         if prices.of(name) is None:
             message = f"no price for `{name}`: whom a budget of money counts is denied it (MODEL_UNPRICED)"
             yield Problem(policy.name, 0, "prices.models", message)
+
+
+def too_small(policy: "Policy", config: "Config") -> Iterator["Problem"]:
+    """A warning for each budget that no message fits in, as the most that its answer can cost is reserved."""
+    from guardhouse.interceptors.documents import Problem
+    from guardhouse.interceptors.limits.budget.units import count_words
+
+    server = config.server
+    least = {
+        "bytes": (server.max_message, "server.max_message"),
+        "seconds": (ceil(server.deadline * 1000), "server.deadline"),
+    }
+    for budget in policy.limits.budgets:
+        count, unit, period = budget.amount
+        wanted, key = least.get(unit, (0, ""))
+        if wanted > count:
+            message = (
+                f"`{budget.name}` has {count_words(count, unit)} {unit}/{period}, and each call reserves"
+                f" {count_words(wanted, unit)} ({key}): all are refused; give it more, or set {key} lower"
+            )
+            yield Problem(policy.name, 0, "limits", message)
 
 
 def summary(policy: "Policy", config: "Config") -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import getpass
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -56,8 +56,8 @@ def show(config: Path, overrides: tuple[str, ...], *, past: bool, as_json: bool)
     """
     now = time.time()
     with opened(_settings(config, overrides)) as store:
-        accounts = [_facts(entry) for entry in store.entries() if past or entry.ends > now]
-    emit({"accounts": accounts}, as_json, _table(accounts))
+        entries = [entry for entry in store.entries() if past or entry.ends > now]
+    emit({"accounts": [_facts(entry) for entry in entries]}, as_json, _table(entries))
 
 
 @command.command("reset")
@@ -126,13 +126,21 @@ def _write_down(settings: Config, account: str) -> None:
             raise click.ClickException(f"it could not be written down, and was not done: {book.trouble}")
 
 
+def _unit(entry: Entry) -> str:
+    """What is counted: it is in the name of the account."""
+    return entry.name.split()[1].partition("/")[0] if " " in entry.name else ""
+
+
+def _left(entry: Entry) -> int:
+    return max(0, entry.limit - entry.spent)
+
+
 def _facts(entry: Entry) -> dict[str, Any]:
     """What is shown of an account, in the unit that is in its name; its end as ISO 8601 in UTC."""
     from guardhouse.interceptors.limits.budget.units import smallest
 
-    unit = entry.name.split()[1].partition("/")[0] if " " in entry.name else ""
-    scale = smallest(unit)
-    numbers = {"limit": entry.limit, "spent": entry.spent, "left": max(0, entry.limit - entry.spent)}
+    scale = smallest(_unit(entry))
+    numbers = {"limit": entry.limit, "spent": entry.spent, "left": _left(entry)}
     return {
         "account": entry.name,
         "window": entry.window,
@@ -141,12 +149,11 @@ def _facts(entry: Entry) -> dict[str, Any]:
     }
 
 
-def _table(accounts: list[dict[str, Any]]) -> str:
-    if not accounts:
+def _table(entries: Iterable[Entry]) -> str:
+    rows = [("account", "window", "spent", "limit", "left"), *map(_row, entries)]
+    if len(rows) == 1:
         return "nothing has been spent in any window that is not over"
-    columns = ("account", "window", "spent", "limit", "left")
-    rows = [columns, *(tuple(_words(account[column]) for column in columns) for account in accounts)]
-    widths = [max(len(row[place]) for row in rows) for place in range(len(columns))]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join(
             cell.ljust(width) if place < 2 else cell.rjust(width)
@@ -156,7 +163,9 @@ def _table(accounts: list[dict[str, Any]]) -> str:
     )
 
 
-def _words(value: object) -> str:
-    """A cell: money to its last digit, never as 1e-07."""
-    written = str(value)
-    return f"{value:.9f}".rstrip("0") if "e-" in written and isinstance(value, float) else written
+def _row(entry: Entry) -> tuple[str, ...]:
+    """The cells of an account: money to its last digit, never in billionths, and never as 1e-07."""
+    from guardhouse.interceptors.limits.budget.units import count_words
+
+    numbers = entry.spent, entry.limit, _left(entry)
+    return entry.name, entry.window, *(count_words(number, _unit(entry)) for number in numbers)

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Collection, Iterable, Sequence
 from functools import partial
+from itertools import chain, islice
 from typing import Any, Final
 
 from guardhouse.interceptors.call import Call
@@ -26,9 +27,10 @@ from .accounts import Accounts
 from .charges import Charge, came, charge, costs, ends, fixed, further, lines, without_time
 from .prices import PLAIN, Prices, Tariff
 from .purse import Purse
-from .units import Clamps, check_max_tokens, count_words
+from .refusals import exhausted, unavailable
+from .units import Clamps, check_max_tokens
 
-OUTLASTS: Final = 1_000_000  # nanoseconds after the end of a call from which its work has outlasted it
+LOOKS: Final = 256  # calls under way that are asked what they may give back, where a budget refuses
 
 
 class Budgets(Guard):
@@ -62,28 +64,26 @@ class Budgets(Guard):
         budgets = self._counting(call)
         if not budgets or call.method in self._free:
             return
-        charges, held = [], self._held.get(call, ())
-        for budget in budgets:
-            tariff = PLAIN.get(budget.amount.unit) or self._tariff(budget, call)
-            if tariff is None:
-                continue
-            account = self._accounts.of(budget, call)
-            several = held and budget.amount.unit not in PLAIN  # models may be priced by other units
-            if tariff.fixed and not several:
-                charges.append(fixed(budget, account, tariff, call, request))
-                continue
-            if tariff.tokens and not budget.shadow:
-                check_max_tokens(call, request, self._clamps.tokens)
-            found = lines(tariff, call, request, self._clamps)
-            if tariff.timed and held:
-                found = without_time(found, held, account)
-            if several:
-                found += ends(tariff, call)
-            if found:
-                charges.append(charge(budget, account, found))
-            if tariff.timed or tariff.tokens:
-                work_of(call)  # it may outlast the call
-        self._reserve(call, charges)
+        held = self._held.get(call, ())
+        self._reserve(call, [self._charge(budget, held, call, request) for budget in budgets])
+
+    def _charge(self, budget: Budget, held: Sequence[Charge], call: Call, request: Any) -> Charge | None:
+        """What *budget* must have for this message, beside what is *held*; None where that is nothing."""
+        unit = budget.amount.unit
+        tariff = PLAIN.get(unit) or self._tariff(budget, call)
+        if tariff is None:
+            return None
+        account = self._accounts.of(budget, call)
+        if tariff.fixed and (not held or unit in PLAIN):  # else the model before may be metered
+            return fixed(budget, account, tariff, call, request)
+        if tariff.tokens and not budget.shadow:
+            check_max_tokens(call, request, self._clamps.tokens)
+        if tariff.timed or tariff.tokens:
+            work_of(call)  # it may outlast the call
+        found = lines(tariff, call, request, self._clamps)
+        if held:
+            found = without_time(found, held, account) + ends(tariff, call)
+        return charge(budget, account, found, call.model) if found else None
 
     def again(self, call: Call, incoming: bool) -> None:
         """Reserve for an answer beyond the first to a message, and for more tokens than were thought of."""
@@ -91,15 +91,16 @@ class Budgets(Guard):
             return
         if call.responses < call.requests and call.usage is None:
             return
-        charges, held = [], self._held.get(call, ())
-        for budget in self._counting(call):
-            tariff = PLAIN.get(budget.amount.unit) or self._tariff(budget, call)
-            if tariff is None or tariff.fixed or (budget.shadow and budget.name in call.shadow.split()):
-                continue  # in shadow, it would have ended the call
-            if more := further(held, budget, tariff, call, self._clamps):
-                charges.append(charge(budget, self._accounts.of(budget, call), more))
-        if charges:
-            self._reserve(call, charges)
+        held = self._held.get(call, ())
+        self._reserve(call, [self._further(budget, held, call) for budget in self._counting(call)])
+
+    def _further(self, budget: Budget, held: Sequence[Charge], call: Call) -> Charge | None:
+        """What *budget* must have before the next message of the answer leaves."""
+        tariff = PLAIN.get(budget.amount.unit) or self._tariff(budget, call)
+        if tariff is None or tariff.fixed or (budget.shadow and budget.name in call.shadow.split()):
+            return None  # in shadow, it would have ended the call
+        more = further(held, budget, tariff, call, self._clamps)
+        return charge(budget, self._accounts.of(budget, call), more, call.model) if more else None
 
     def _tariff(self, budget: Budget, call: Call) -> Tariff | None:
         """What *budget*, of money, counts. A model without a price is refused: nobody knows what it costs."""
@@ -126,8 +127,8 @@ class Budgets(Guard):
 
     def _settle_late(self, call: Call, held: list[Charge]) -> None:
         """Nobody works for *call* any more, maybe long after its end."""
-        beyond = time.monotonic_ns() - call.ended_ns
-        self._pay(held, costs(held, call, beyond if beyond > OUTLASTS else 0))
+        beyond = time.monotonic_ns() - call.ended_ns if work_of(call).outlasts else 0
+        self._pay(held, costs(held, call, beyond))
 
     def _pay(self, held: Sequence[Charge], real: Sequence[int]) -> None:
         """Give back what was reserved and not needed. What was needed and not reserved is charged, as far as
@@ -153,21 +154,30 @@ class Budgets(Guard):
     def _counting(self, call: Call) -> Sequence[Budget]:
         return self._general if call.grant is None else call.grant.budgets
 
-    def _reserve(self, call: Call, charges: list[Charge]) -> None:
-        """Reserve all *charges* from what is at hand; `Later` where the store must be asked."""
-        charges, shadows = _apart(charges)
+    def _reserve(self, call: Call, found: Iterable[Charge | None]) -> None:
+        """Reserve what was *found* wanting from what is at hand; `Later` where the store must be asked."""
+        charges: list[Charge] = []
+        shadows: list[Charge] = []
+        for each in found:
+            if each is not None:
+                (shadows if each.budget.shadow else charges).append(each)
         if charges:
             try:
-                found = self._purse.reserve(*_costs(charges))
+                reserved = self._purse.reserve(*_costs(charges))
             except StoreError as error:  # memory is asked here, and may be full
-                raise _unavailable(error) from None
-            if found is False:
+                raise unavailable(error) from None
+            if reserved is False:
                 raise Later(partial(self._fetch, call, charges, shadows))
-            if found is not True:
-                _demand(found, charges, call)
+            if reserved is not True:
+                raise self._exhausted(reserved, charges, call)
             self._hold(call, charges)
             if self._purse.away:  # paid from what was in hand
                 note_alone(call, *(each.budget.name for each in charges))
+        if shadows:
+            self._try(call, shadows)
+
+    def _try(self, call: Call, shadows: Sequence[Charge]) -> None:
+        """Reserve each of *shadows* that can be, alone; note the others."""
         for place, shadow in enumerate(shadows):
             try:
                 found = self._purse.reserve(*_costs([shadow]))
@@ -184,15 +194,22 @@ class Budgets(Guard):
             raise Refusal("CANCELLED", "it ended before its budgets were known")
         try:
             if charges:
-                _demand(self._purse.fetch(*_costs(charges)), charges, call)
+                if (short := self._purse.fetch(*_costs(charges))) is not None:
+                    raise self._exhausted(short, charges, call)
                 self._hold(call, charges)
         except StoreError as error:
-            raise _unavailable(error) from None
+            raise unavailable(error) from None
         try:
             for shadow in shadows:
                 self._tell(call, shadow, self._purse.fetch(*_costs([shadow])))
         except Exception as error:  # of whatever kind: what is in shadow costs nobody a call
             _unchecked(error)
+
+    def _exhausted(self, short: Short, charges: Sequence[Charge], call: Call) -> Refusal:
+        with self._lock:
+            others = chain.from_iterable(islice(self._held.values(), LOOKS))
+            back = sum([each.units for each in others if each.lines and each.account == short.account])
+        return exhausted(short, charges, call.wall, back)
 
     def _hold(self, call: Call, charges: list[Charge]) -> None:
         """Remember what *call* has reserved; one that has ended meanwhile gets nothing."""
@@ -217,20 +234,11 @@ class Budgets(Guard):
 
 def _costs(charges: Iterable[Charge]) -> tuple[list[tuple[Account, int]], bool]:
     wanted, exact = [], False
-    for budget, account, units, _ in charges:
+    for budget, account, units, _, _ in charges:
         wanted.append((account, units))
         if budget.exact:
             exact = True
     return wanted, exact
-
-
-def _apart(charges: list[Charge]) -> tuple[list[Charge], list[Charge]]:
-    """Those that refuse, and those in shadow: nearly always, there is none of these."""
-    for found in charges:
-        if found.budget.shadow:
-            firm = [each for each in charges if not each.budget.shadow]
-            return firm, [each for each in charges if each.budget.shadow]
-    return charges, []
 
 
 def _is_final(held: Iterable[Charge]) -> bool:
@@ -241,29 +249,5 @@ def _is_final(held: Iterable[Charge]) -> bool:
     return True
 
 
-def _unavailable(error: StoreError) -> Refusal:
-    """What the store says is for the operator alone."""
-    return Refusal("BUDGETS_UNAVAILABLE", str(error), retry_after=1.0)
-
-
 def _unchecked(error: Exception) -> None:
     LOG.error("a budget in shadow could not be checked: %s", error)
-
-
-def _demand(found: Short | bool | None, charges: Sequence[Charge], call: Call) -> None:
-    """Refuse where an account has too little: until its window ends, or for good if it never has so much."""
-    if not isinstance(found, Short):
-        return
-    account, left = found
-    wanted = next(charge for charge in charges if charge.account == account)
-    note = f"{account.name} {account.window}: {wanted.units} wanted, {left} of {account.limit} left"
-    wait = None if wanted.units > account.limit else max(1.0, account.ends - call.wall)
-    say, name = _words(wanted, left), wanted.budget.name
-    raise Refusal("BUDGET_EXHAUSTED", note, say=say, retry_after=wait, limit=name)
-
-
-def _words(wanted: Charge, left: int) -> str:
-    unit, period = wanted.budget.amount.unit, wanted.budget.amount.period
-    if unit == "seconds":
-        return f"{wanted.units} ms of {unit}/{period} wanted, {left} ms left"
-    return f"{count_words(wanted.units, unit)} of {unit}/{period} wanted, {count_words(left, unit)} left"
