@@ -38,7 +38,7 @@ class Known(Guard):
 async def test_a_stream_asks_the_store_about_each_message(
     colour: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing is in hand for the second message, nor for the third: each is paid for, and the sixth refused."""
+    """Nothing is in hand for the second message, nor the third: each is paid for; the sixth is refused."""
     monkeypatch.setattr(module, "PATIENCE", 30.0)  # however busy the machine is
     watch = Watch()
     with closing(Leases(MemoryStore())) as leases:

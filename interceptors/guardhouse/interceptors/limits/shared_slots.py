@@ -103,7 +103,8 @@ class SharedSlots:
     def close(self) -> None:
         """Ask no more, and give back what the store has granted, if it answers."""
         self._asker.close(patience=1.0)
-        holds = [Hold(holder, held.most, 0) for holder, held in self._held.items()]
+        with self._lock:  # a store that hangs has the asker's thread still at work
+            holds = [Hold(holder, held.most, 0) for holder, held in self._held.items()]
         try:
             self._store.hold(self._process, holds, SECONDS)
         except StoreError as error:
@@ -148,7 +149,9 @@ class SharedSlots:
         with self._lock:
             for hold in holds:
                 held = self._held[hold.name]
-                if held.granted <= held.used:
+                short = held.granted < hold.slots or hold.slots == hold.limit
+                # Calls may have been quicker than this, and have used all that there was in hand.
+                if short and held.granted <= held.used:
                     held.full = full
         self._away_until = 0.0
 
