@@ -55,7 +55,7 @@ class Concurrency(Guard):
         """Take a slot, unless the call has one or needs none."""
         if call.method in self._free:
             return
-        tried = self._general if call.grant is None else call.grant.slot_tries
+        tried: Sequence[Together] = self._general if call.grant is None else call.grant.slot_tries
         if tried and (held := self._holding.get(call)) is not None:
             tried = self._lacking(call, tried, held)
         for place, rules in enumerate(tried):
