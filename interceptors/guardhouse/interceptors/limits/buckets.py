@@ -84,8 +84,11 @@ class Buckets:
     def _one(self, draw: Draw, now: float) -> Answer:
         """The same of a single one, as most calls have it: in half the time."""
         holder, limit, units = draw
+        key: Key = holder, limit
         with self._lock:
-            key, owed = self._owed((holder, limit), now)
+            owed = self._arrivals.get(key)
+            if owed is None:
+                key, owed = self._owed(key, now)
             arrival, wait, left = decide(limit, owed, now, units)
             if wait:
                 return Answer(_wait(limit, units, wait))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Collection, Iterable, Sequence
 from functools import partial
 from typing import Any, Final, cast
@@ -49,7 +48,6 @@ class Concurrency(Guard):
         self._kept = kept or Slots()
         self._slots: Bounded[tuple[SlotRule, object], Slot] = Bounded(8192)
         self._holding: dict[Call, list[str]] = {}
-        self._lock = threading.Lock()
 
     def inspect(self, call: Call, request: Any) -> None:
         """Take a slot, unless the call has one or needs none."""
@@ -94,29 +92,25 @@ class Concurrency(Guard):
 
     def _apply(self, call: Call, rules: Sequence[SlotRule], slots: Sequence[Slot], taken: Taken) -> None:
         """Do as was found: hold the slots, refuse, or tell in shadow."""
-        if taken.alone:
+        full, alone = taken
+        if alone:
             note_alone(call, *(rule.name for rule in rules))
-        if taken.full == TAKEN:
-            self._hold(call, [slot.holder for slot in slots])
-        elif rules[taken.full].shadow:
-            note_shadow(call, rules[taken.full].name)
+        if full == TAKEN:
+            self._hold(call, [holder for holder, _ in slots])
+        elif rules[full].shadow:
+            note_shadow(call, rules[full].name)
         else:
-            rule = rules[taken.full]
+            rule = rules[full]
             note = f"{rule.name}: {rule.most} at once"
             limit = "concurrency" if rule.per == ("principal",) else rule.name
             raise Refusal("CONCURRENCY_LIMITED", note, retry_after=RETRY_AFTER, limit=limit)
 
     def _hold(self, call: Call, holders: list[str]) -> None:
-        with self._lock:
-            first = call not in self._holding
-            self._holding.setdefault(call, []).extend(holders)
-        if first:
-            work_of(call).when_over(partial(self._give_back, call))
+        self._holding[call] = [*self._holding.get(call, ()), *holders]
+        work_of(call).when_over(partial(self._give_back, call, holders))  # at once, if that has been
         if call.closed:  # settled meanwhile by another thread
             raise Refusal("CANCELLED", "the call has ended")
 
-    def _give_back(self, call: Call) -> None:
-        with self._lock:
-            holders = self._holding.pop(call, ())
-        if holders:
-            self._kept.give_back(holders)
+    def _give_back(self, call: Call, holders: list[str]) -> None:
+        self._holding.pop(call, None)
+        self._kept.give_back(holders)
