@@ -14,7 +14,7 @@ from guardhouse.interceptors.limits import shared_slots as module
 from guardhouse.interceptors.limits.leases import PAUSE
 from guardhouse.interceptors.limits.shared_slots import FULL, SECONDS, SharedSlots
 from guardhouse.interceptors.limits.slots import TAKEN, Slot, Taken
-from guardhouse.interceptors.limits.stores import Hold, Store
+from guardhouse.interceptors.limits.stores import Hold, Store, StoreError
 from guardhouse.interceptors.limits.stores.memory import MemoryStore
 
 from .troubled import Clock, Troubled
@@ -241,3 +241,42 @@ def test_closing_beside_a_store_that_hangs(processes: Make) -> None:
     closing.join(30)
 
     assert not closing.is_alive()
+
+
+@pytest.mark.usefixtures("patient")
+def test_what_was_freed_is_at_hand_for_a_while(processes: Make) -> None:
+    """A question about somebody else gives nothing back that was used a moment ago."""
+    clock = Clock()
+    kept = processes(MemoryStore(), clock)
+    clock.now += 1
+    for holder in ("a", "b"):
+        take(kept, Slot(holder, 3))
+        kept.give_back([holder])
+
+    assert kept.take([THREE]) == Taken()
+
+
+def test_slots_of_which_nobody_heard_are_given_back(processes: Make) -> None:
+    """The store did as it was asked, and its answer was lost: it is told again, and others have them soon.
+
+    By a clock of the store that stands still, as it would take them back by itself one day.
+    """
+    wall = Clock()
+    inner = MemoryStore(wall, wall)
+    store, hold = Troubled(inner), inner.hold
+
+    def lost(process: str, holds: list[Hold], seconds: float) -> tuple[int, ...]:
+        granted = hold(process, holds, seconds)
+        if store.fails:
+            raise StoreError("the answer was lost")
+        return granted
+
+    store.hold = lost  # type: ignore[method-assign]
+    one, other = processes(store), processes(inner)
+    store.fails = True
+    assert [one.fetch([THREE]).alone for _ in range(3)] == [True] * 3
+    store.fails = False
+    one.give_back(["a"] * 3)
+
+    assert until(lambda: (other.take([THREE]) or other.fetch([THREE]), other.used("a") == 3)[1])
+    assert until(lambda: not one._held)
