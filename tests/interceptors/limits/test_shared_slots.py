@@ -274,9 +274,9 @@ def test_slots_of_which_nobody_heard_are_given_back(processes: Make) -> None:
     store.hold = lost  # type: ignore[method-assign]
     one, other = processes(store), processes(inner)
     store.fails = True
-    assert [one.fetch([THREE]).alone for _ in range(3)] == [True] * 3
+    assert one.fetch([THREE]).alone
+    one.give_back(["a"])
     store.fails = False
-    one.give_back(["a"] * 3)
 
     assert until(lambda: (other.take([THREE]) or other.fetch([THREE]), other.used("a") == 3)[1])
     assert until(lambda: not one._held)
