@@ -280,3 +280,16 @@ def test_slots_of_which_nobody_heard_are_given_back(processes: Make) -> None:
 
     assert until(lambda: (other.take([THREE]) or other.fetch([THREE]), other.used("a") == 3)[1])
     assert until(lambda: not one._held)
+
+
+def test_a_store_that_still_hangs_is_not_waited_for_again(processes: Make) -> None:
+    """However long it takes: nobody blocks for a question behind one that is not answered."""
+    store, clock = Troubled(MemoryStore()), Clock()
+    kept = processes(store, clock)
+    store.well.clear()
+    first = kept.fetch([THREE])
+    clock.now += 10 * PAUSE
+    second = kept.take([THREE])
+    store.well.set()
+
+    assert [first, second] == [Taken(alone=True)] * 2

@@ -9,6 +9,7 @@ in as many as the limit says, and says so.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -63,6 +64,7 @@ class SharedSlots:
         self._held: dict[str, _Held] = {}
         self._lock = threading.Lock()
         self._away_until = self._probe_at = self._tidy_at = 0.0
+        self._asked_at = math.inf  # when the question was asked that is not answered yet
         self._asker: Asker[str, Want] = Asker("guardhouse-slots", self._ask, self._tidy, LOOK)
         self._asker.want({"guardhouse starts": (0, 1)}, lambda one, _: one).over.wait(BEGIN)  # as there
 
@@ -77,7 +79,7 @@ class SharedSlots:
             for place in lacking:
                 if now < self._held[slots[place].holder].full:
                     return Taken(place)
-        if now >= self._away_until:
+        if now >= self._away_until and now - self._asked_at <= PATIENCE:
             return None
         if now >= self._probe_at:  # nobody waits, but somebody must find out that it answers again
             self._probe_at = now + PROBE
@@ -168,7 +170,11 @@ class SharedSlots:
         with self._lock:
             for hold in holds:
                 self._held[hold.name].unsure = now + SECONDS
-        granted = self._store.hold(self._process, holds, SECONDS)
+        self._asked_at = now
+        try:
+            granted = self._store.hold(self._process, holds, SECONDS)
+        finally:
+            self._asked_at = math.inf
         with self._lock:
             for hold, count in zip(holds, granted, strict=True):
                 held = self._held[hold.name]
