@@ -3,7 +3,8 @@
 What is drawn counts as used in the store at once, so no number of processes lets through more than the rate;
 but what one has drawn it may spend up to `LAPSE` later. So in any time, whatever its length, at most the
 burst, what the rate gives in that time, and for each process one `ahead` of it pass: a twentieth of the burst
-and no more than a tenth of a second's worth.
+and no more than a tenth of a second's worth. What a call had drawn that another rate then refused stays in
+hand too: the next calls spend it, or it lapses.
 
 A store that does not answer within `PATIENCE` is not waited for: until it answers again, each process lets
 through what the rate allows by itself alone, and says so.
