@@ -15,7 +15,7 @@ from guardhouse.interceptors.verbs import Later
 from guardhouse.interceptors.work import work_of
 
 from .rules import SlotRule
-from .scopes import holder, note_alone, note_shadow, tries, values, who
+from .scopes import MINE, holder, note_alone, note_shadow, tries, values, who
 from .shared_slots import SharedSlots
 from .slots import TAKEN, Slot, Slots, Taken
 
@@ -78,7 +78,7 @@ class Concurrency(Guard):
 
     def _slot(self, call: Call, rule: SlotRule) -> Slot:
         """The slot of *rule* that *call* needs."""
-        key = rule, who(rule, call)
+        key = rule, call.principal if rule.per == MINE else who(rule, call)  # a call less: it is asked often
         slot = self._slots.get(key)
         if slot is None:
             slot = Slot(holder(rule, "slots", values(rule, call)), rule.most)
@@ -106,7 +106,8 @@ class Concurrency(Guard):
             raise Refusal("CONCURRENCY_LIMITED", note, retry_after=RETRY_AFTER, limit=limit)
 
     def _hold(self, call: Call, holders: list[str]) -> None:
-        self._holding[call] = [*self._holding.get(call, ()), *holders]
+        held = self._holding.get(call)
+        self._holding[call] = holders if held is None else [*held, *holders]
         work_of(call).when_over(partial(self._give_back, call, holders))  # at once, if that has been
         if call.closed:  # settled meanwhile by another thread
             raise Refusal("CANCELLED", "the call has ended")

@@ -18,7 +18,7 @@ from .buckets import Answer, Buckets, Draw
 from .budget.units import message_cost
 from .leases import Leases
 from .rules import RateRule
-from .scopes import holder, note_alone, note_shadow, tries, values, who
+from .scopes import MINE, holder, note_alone, note_shadow, tries, values, who
 
 Together = Sequence[RateRule]
 Try = tuple[Together, Sequence[Draw]]
@@ -85,7 +85,7 @@ class Rates:
 
     def _draw(self, call: Call, rule: RateRule, request: Any) -> Draw:
         """What *call* wants of *rule*."""
-        key = rule, who(rule, call)
+        key = rule, call.principal if rule.per == MINE else who(rule, call)  # a call less: it is asked often
         draw = self._draws.get(key)
         if draw is None:
             draw = Draw(holder(rule, f"{rule.unit}/s", values(rule, call)), rule.pace)
