@@ -102,6 +102,14 @@ def test_a_wrong_budget_of_a_role_is_refused(budget: str, message: str) -> None:
             "there is no role `boss`; the roles are: analyst, guest",
         ),
         ("{name: x, budget: 1 calls/day, roles: []}", "is empty, so that it would count nobody"),
+        (
+            "{name: x, rate: 1/d, burst: 1000000000}",
+            "burst: is more than a store can count at this rate; write at most 104166666",
+        ),
+        (
+            "{name: x, rate: 99999999GiB/s}",
+            "rate: `99999999GiB/s` is more than can be counted; write at most 8388607GiB/s",
+        ),
         ("{name: x, budget: 1 calls/day, exakt: true}", "unknown key; did you mean 'exact'?"),
     ],
 )

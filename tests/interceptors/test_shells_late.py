@@ -90,11 +90,12 @@ def test_a_first_message_is_charged_once() -> None:
     alice, rate = Principal("alice", subject="alice"), RateLimit()
     call = Call("/a.B/c", (), True, 0, 0, principal=alice, grant=policy.grant(alice), now=1.0)
     rate.admit(call)
-    rate.again(call, incoming=True)
+    call.requests = 1
+    rate.inspect(call, None)
     assert call.units == 1
 
-    call.requests = 1
-    rate.again(call, incoming=True)
+    call.requests = 2
+    rate.inspect(call, None)
 
     assert call.units == 2
 

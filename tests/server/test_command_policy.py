@@ -2,6 +2,7 @@
 
 import json
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -157,3 +158,39 @@ def test_what_is_left_of_budgets(run: Any, tmp_path: Path) -> None:
     assert "tenants: 10 calls/day for each claim.tenant, model;" in untold
     assert "tenants: 10 calls/day (7 calls left) for each claim.tenant, model;" in run(*question).out
     assert "tenants: 60 seconds/month (60 seconds left) for each claim.tenant, model" in run(*question).out
+
+
+@pytest.mark.parametrize(
+    ("who", "asked", "left"),
+    [
+        (Principal("api_key:k", api_key="k"), ("--api-key", "k"), " (7 calls left)"),
+        (
+            Principal("ann", subject="ann", issuer="https://i"),
+            ("--principal", "ann", "--claim", "iss=https://i"),
+            " (7 calls left)",
+        ),
+        (Principal("ann", subject="ann", issuer="https://i"), ("--principal", "ann"), ""),
+        (
+            Principal("spiffe://a/b", certificate="spiffe://a/b"),
+            ("--principal", "spiffe://a/b"),
+            " (7 calls left)",
+        ),
+        (Principal("ann", subject="ann", issuer="https://i"), ("--claim", "iss=https://i"), ""),
+    ],
+)
+def test_what_is_left_is_told_of_whom_a_call_would_be(
+    run: Any, tmp_path: Path, who: Principal, asked: tuple[str, ...], left: str
+) -> None:
+    """By the very name that a server counts it by; of whom that is not known, nothing is made up."""
+    assert run("init", tmp_path / "gate").status == 0
+    config, policy = tmp_path / "gate/guardhouse.yaml", tmp_path / "gate/policy.yaml"
+    budget = "limits:\n  - {name: each, budget: 10 calls/day, per: [principal]}\n"
+    policy.write_text(policy.read_text() + budget)
+    config.write_text(config.read_text().replace("store: memory", "store: sqlite:budgets.db"))
+    call = Call("/s/m", (), True, 0, 0, wall=time.time(), principal=who)
+    account = Accounts().of(Budget("each", amount=amount("10 calls/day")), call)
+    with closing(SqliteStore(config.parent / "budgets.db")) as store:
+        store.take([Want(account, 3, 3)])
+
+    said = run("policy", "explain", "--config", config, "--method", "ServerLive", *asked)
+    assert f"each: 10 calls/day{left} for each principal" in said.out

@@ -75,6 +75,26 @@ def test_a_stream_has_one_slot() -> None:
     assert _left(guard, call) == 3
 
 
+def test_a_stream_has_a_slot_for_each_model_that_it_asks() -> None:
+    """It cannot reach a model that is full by asking another one first; and its end gives all back."""
+    limited = [SlotRule("model", ("model",), most=1), SlotRule("mine", most=5)]
+    guard, stream, other = Concurrency(), _call(rules=limited), _call("b", rules=limited)
+    stream.model, other.model = "small", "large"
+    assert _gets(guard, stream)
+    assert _gets(guard, other)
+    stream.model = "large"
+    with pytest.raises(Refusal) as refused:
+        guard.inspect(stream, None)
+    _end(other)
+
+    assert (refused.value.reason, refused.value.limit) == ("CONCURRENCY_LIMITED", "model")
+    assert [_gets(guard, stream) for _ in range(3)] == [True] * 3
+    assert guard._kept.used("model slots model=large") == 1
+    assert guard._kept.used("mine slots principal=a") == 1
+    _end(stream)
+    assert guard._kept._used == {}
+
+
 def test_without_a_grant_or_a_limit_no_slot_is_taken() -> None:
     """Whom nothing limits leaves no trace: not in the guard, and not on the call."""
     guard, nobody, free = Concurrency(), _call(), _call(most=None)

@@ -6,7 +6,6 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
-from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -15,11 +14,13 @@ from google.rpc import error_details_pb2, status_pb2
 
 from guardhouse.interceptors import Call, Chain, Concurrency, Guard, Principal, Refusal, Stage
 from guardhouse.interceptors.limits.rules import SlotRule
+from guardhouse.interceptors.policy import Grant, Limits
+from guardhouse.interceptors.policy.rules import Role
 from tests.interceptors.serving import COLOURS, PATIENCE, SHAPES, Serving, Watch, abort, finish, serving
 
 Code = grpc.StatusCode
 MOST = 2
-SLOTS = (SlotRule("r", most=MOST),)
+GRANT = Grant([Role("r")], Limits(slots=(SlotRule("r", most=MOST),)))
 
 
 class Known(Guard):
@@ -30,7 +31,7 @@ class Known(Guard):
     def admit(self, call: Call) -> None:
         (name,) = call.values("name")
         call.principal = Principal(str(name))
-        call.grant = SimpleNamespace(slots=SLOTS)  # type: ignore[assignment] # no more of it is read
+        call.grant = GRANT
 
 
 class Picky(Guard):

@@ -216,3 +216,18 @@ def test_nobody_waits_for_leases_that_were_closed() -> None:
     kept.close()
 
     assert kept.fetch([Draw("a", FAST)]).alone
+
+
+def test_a_store_that_still_hangs_is_not_waited_for_again(leases: Make) -> None:
+    """However long it takes: nobody blocks for a question behind one that is not answered."""
+    store, clock = Troubled(MemoryStore()), Clock()
+    kept = leases(store, clock)
+    store.well.clear()
+    first = kept.fetch([Draw("a", FAST)])
+    clock.now += 10 * PAUSE
+    second = kept.draw([Draw("a", FAST)], clock.now)
+    store.well.set()
+
+    assert first.alone
+    assert second is not None
+    assert second.alone

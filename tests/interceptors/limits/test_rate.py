@@ -94,12 +94,11 @@ def test_each_message_of_a_stream_is_charged() -> None:
     """The first message is paid for by the call; every further one costs as much as a call."""
     guard, asked = RateLimit(), call()
     guard.admit(asked)
-    asked.requests = 1
-    for _ in range(2):
-        guard.again(asked, incoming=True)
-        guard.again(asked, incoming=False)
+    for asked.requests in range(1, 4):
+        guard.inspect(asked, None)
+    asked.requests = 4
     with pytest.raises(Refusal) as caught:
-        guard.again(asked, incoming=True)
+        guard.inspect(asked, None)
 
     assert caught.value.reason == "RATE_LIMITED"
     assert (len(asked.trailers), asked.units) == (1, 3)

@@ -76,6 +76,16 @@ def test_a_peer_is_an_address_or_a_network(peer: str, told: str) -> None:
     assert network(peer) == told
 
 
+def test_a_claim_may_be_called_anything() -> None:
+    """Its name comes from the policy; a store would refuse a name with a line end in it, and all others asked
+    about beside it."""
+    odd = budget("claim.https://acme/my tenant\n")
+    account = Accounts().of(odd, call(principal=Principal("me", claims={"https://acme/my tenant\n": "a"})))
+
+    check_wants([Want(account, 1, 1)])
+    assert account.name == "research elements/day claim.https://acme/my%20tenant%0A=a"
+
+
 @pytest.mark.parametrize("letter", ["v", "\u00fc"])
 def test_no_claims_make_a_name_that_stores_refuse(letter: str) -> None:
     """Long names of claims with long values, four of them: each pair of callers still has an account each."""

@@ -14,7 +14,7 @@ from guardhouse.interceptors.limits import shared_slots as module
 from guardhouse.interceptors.limits.leases import PAUSE
 from guardhouse.interceptors.limits.shared_slots import FULL, SECONDS, SharedSlots
 from guardhouse.interceptors.limits.slots import TAKEN, Slot, Taken
-from guardhouse.interceptors.limits.stores import Store
+from guardhouse.interceptors.limits.stores import Hold, Store, StoreError
 from guardhouse.interceptors.limits.stores.memory import MemoryStore
 
 from .troubled import Clock, Troubled
@@ -199,3 +199,97 @@ def test_a_store_in_trouble_is_not_waited_for(processes: Make, how: str) -> None
         clock.now += PAUSE
         found = kept.fetch([THREE])
     assert found == Taken()
+
+
+@pytest.mark.usefixtures("patient")
+def test_quick_calls_do_not_make_a_holder_full(processes: Make) -> None:
+    """What was granted for one is gone when it looks, taken by another: it asks again, and is not refused."""
+    store, answered = Troubled(MemoryStore()), threading.Event()
+    hundred, hold = Slot("a", 100), store.hold
+
+    def told(process: str, holds: list[Hold], seconds: float) -> tuple[int, ...]:
+        granted = hold(process, holds, seconds)
+        answered.set()
+        return granted
+
+    def clock() -> float:
+        if not quick and answered.is_set() and threading.current_thread().name == "guardhouse-slots":
+            answered.clear()
+            quick.append(kept.take([hundred]))
+        return time.monotonic()
+
+    quick: list[Taken | None] = []
+    kept = processes(store, clock)
+    store.hold = told  # type: ignore[method-assign]
+    found = kept.fetch([hundred])
+
+    assert quick[0] == found == Taken()
+    assert until(lambda: store.asked > 2)
+
+
+def test_closing_beside_a_store_that_hangs(processes: Make) -> None:
+    """The thread that asks is still at work: nothing is read while it writes, and what is held is told."""
+    store = Troubled(MemoryStore())
+    kept = processes(store)
+    store.well.clear()
+    assert kept.fetch([THREE]) == Taken(alone=True)
+    asked = store.asked
+    closing = threading.Thread(target=kept.close)
+    closing.start()
+    assert until(lambda: store.asked > asked)
+    store.well.set()
+    closing.join(30)
+
+    assert not closing.is_alive()
+
+
+@pytest.mark.usefixtures("patient")
+def test_what_was_freed_is_at_hand_for_a_while(processes: Make) -> None:
+    """A question about somebody else gives nothing back that was used a moment ago."""
+    clock = Clock()
+    kept = processes(MemoryStore(), clock)
+    clock.now += 1
+    for holder in ("a", "b"):
+        take(kept, Slot(holder, 3))
+        kept.give_back([holder])
+
+    assert kept.take([THREE]) == Taken()
+
+
+def test_slots_of_which_nobody_heard_are_given_back(processes: Make) -> None:
+    """The store did as it was asked, and its answer was lost: it is told again, and others have them soon.
+
+    By a clock of the store that stands still, as it would take them back by itself one day.
+    """
+    wall = Clock()
+    inner = MemoryStore(wall, wall)
+    store, hold = Troubled(inner), inner.hold
+
+    def lost(process: str, holds: list[Hold], seconds: float) -> tuple[int, ...]:
+        granted = hold(process, holds, seconds)
+        if store.fails:
+            raise StoreError("the answer was lost")
+        return granted
+
+    store.hold = lost  # type: ignore[method-assign]
+    one, other = processes(store), processes(inner)
+    store.fails = True
+    assert one.fetch([THREE]).alone
+    one.give_back(["a"])
+    store.fails = False
+
+    assert until(lambda: (other.take([THREE]) or other.fetch([THREE]), other.used("a") == 3)[1])
+    assert until(lambda: not one._held)
+
+
+def test_a_store_that_still_hangs_is_not_waited_for_again(processes: Make) -> None:
+    """However long it takes: nobody blocks for a question behind one that is not answered."""
+    store, clock = Troubled(MemoryStore()), Clock()
+    kept = processes(store, clock)
+    store.well.clear()
+    first = kept.fetch([THREE])
+    clock.now += 10 * PAUSE
+    second = kept.take([THREE])
+    store.well.set()
+
+    assert [first, second] == [Taken(alone=True)] * 2

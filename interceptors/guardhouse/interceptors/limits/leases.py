@@ -3,7 +3,8 @@
 What is drawn counts as used in the store at once, so no number of processes lets through more than the rate;
 but what one has drawn it may spend up to `LAPSE` later. So in any time, whatever its length, at most the
 burst, what the rate gives in that time, and for each process one `ahead` of it pass: a twentieth of the burst
-and no more than a tenth of a second's worth.
+and no more than a tenth of a second's worth. What a call had drawn that another rate then refused stays in
+hand too: the next calls spend it, or it lapses.
 
 A store that does not answer within `PATIENCE` is not waited for: until it answers again, each process lets
 through what the rate allows by itself alone, and says so.
@@ -66,6 +67,7 @@ class Leases:
         self._leases: Bounded[Key, _Lease] = Bounded(MOST)
         self._lock = threading.Lock()
         self._away_until = self._probe_at = 0.0
+        self._asked_at = math.inf  # when the question was asked that is not answered yet
         self._asker: Asker[Key, Want] = Asker("guardhouse-rates", self._ask)
         # A connection takes longer than a call would wait for: it is made before the first one comes.
         self._want([Draw("guardhouse starts", pace_of(1.0, 1))], 0.0).over.wait(BEGIN)
@@ -80,7 +82,7 @@ class Leases:
         with self._lock:
             if answer := self._known(draws, now) or self._pay(draws, now):
                 return answer
-        if now >= self._away_until:
+        if now >= self._away_until and now - self._asked_at <= PATIENCE:
             return None
         if now >= self._probe_at:  # nobody waits, but somebody must find out that it answers again
             self._probe_at = now + PROBE
@@ -171,12 +173,19 @@ class Leases:
         for start in range(0, len(keys), AT_ONCE):
             some = keys[start : start + AT_ONCE]
             drips = [self._drip(key, *wants[key]) for key in some]
-            found = self._store.draw(drips)
+            found = self._told(drips)
             now = self._clock()
             with self._lock:
                 for key, drip, drawn in zip(some, drips, found, strict=True):
                     self._put(key, drip, drawn, now)
         self._away_until = 0.0
+
+    def _told(self, drips: Sequence[Drip]) -> Sequence[Drawn]:
+        self._asked_at = self._clock()
+        try:
+            return self._store.draw(drips)
+        finally:
+            self._asked_at = math.inf
 
     def _drip(self, key: Key, least: int, most: int) -> Drip:
         holder, limit = key

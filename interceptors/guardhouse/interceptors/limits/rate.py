@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any, cast
 
+from guardhouse.interceptors.bounded import Bounded
 from guardhouse.interceptors.call import Call
 from guardhouse.interceptors.chain import Guard, Stage
 from guardhouse.interceptors.methods import FREE
@@ -15,12 +16,12 @@ from guardhouse.interceptors.verbs import Later
 
 from .buckets import Answer, Buckets, Draw
 from .budget.units import message_cost
-from .gcra import limit
 from .leases import Leases
 from .rules import RateRule
-from .scopes import Holders, note_alone, note_shadow
+from .scopes import MINE, holder, note_alone, note_shadow, tries, values, who
 
-Try = tuple[Sequence[RateRule], Sequence[Draw]]
+Together = Sequence[RateRule]
+Try = tuple[Together, Sequence[Draw]]
 
 
 class Rates:
@@ -33,8 +34,10 @@ class Rates:
 
     def __init__(self, general: Iterable[RateRule] = (), kept: Buckets | Leases | None = None) -> None:
         self._general = tuple(general)
+        self._early = tries(rule for rule in self._general if rule.early)
+        self._late = tries(rule for rule in self._general if not rule.early)
         self._kept = kept or Buckets()
-        self._holders = Holders()
+        self._draws: Bounded[tuple[RateRule, object], Draw] = Bounded(8192)
 
     @property
     def keys(self) -> int:
@@ -47,51 +50,64 @@ class Rates:
             return call.grant.rates
         return () if call.method in FREE else self._general
 
-    def charge(self, call: Call, rules: Sequence[RateRule], request: Any = None) -> None:
-        """Charge *call* to all *rules*, or refuse it and charge none. *request*: what has units."""
-        firm = [rule for rule in rules if not rule.shadow]
-        tries = [(firm, self._draws(call, firm, request))] if firm else []
-        tries += [([rule], self._draws(call, [rule], request)) for rule in rules if rule.shadow]
-        for place, (tried, draws) in enumerate(tries):
+    def early(self, call: Call) -> Sequence[Together]:
+        """Those that need no message to be told, as *call* is tried by them."""
+        grant = call.grant
+        if grant is not None:
+            return grant.early_rates
+        return () if call.method in FREE else self._early
+
+    def late(self, call: Call) -> Sequence[Together]:
+        """Those that need a message, likewise."""
+        grant = call.grant
+        if grant is not None:
+            return grant.late_rates
+        return () if call.method in FREE else self._late
+
+    def charge(self, call: Call, tried: Sequence[Together], request: Any = None) -> None:
+        """Charge *call* to all rules of each try, or refuse it and charge none. *request*: what has units."""
+        for place, rules in enumerate(tried):
+            draws = [self._draw(call, rule, request) for rule in rules]
             answer = self._kept.draw(draws, call.now)
             if answer is None:
-                raise Later(partial(self._fetch, call, tries[place:]))
-            _apply(call, tried, answer)
+                rest = [(each, [self._draw(call, rule, request) for rule in each]) for each in tried[place:]]
+                raise Later(partial(self._fetch, call, rest))
+            _apply(call, rules, answer)
 
-    def _fetch(self, call: Call, tries: Iterable[Try]) -> None:
+    def _fetch(self, call: Call, tried: Iterable[Try]) -> None:
         """The same, where a store must be asked. Blocks."""
-        for tried, draws in tries:
-            _apply(call, tried, cast("Leases", self._kept).fetch(draws))
+        for rules, draws in tried:
+            _apply(call, rules, cast("Leases", self._kept).fetch(draws))
 
     def left(self, call: Call, rule: RateRule) -> int:
         """Units of *rule* that would pass for *call* now."""
-        return self._kept.left(self._draws(call, [rule], None)[0], call.now)
+        return self._kept.left(self._draw(call, rule, None), call.now)
 
-    def _draws(self, call: Call, rules: Iterable[RateRule], request: Any) -> list[Draw]:
-        of = self._holders.of
-        return [
-            Draw(
-                of(rule, f"{rule.unit}/s", call),
-                limit(rule.rate.per_second, rule.rate.burst),
-                1 if rule.unit == "calls" else message_cost(rule.unit, call, request),
-            )
-            for rule in rules
-        ]
+    def _draw(self, call: Call, rule: RateRule, request: Any) -> Draw:
+        """What *call* wants of *rule*."""
+        key = rule, call.principal if rule.per == MINE else who(rule, call)  # a call less: it is asked often
+        draw = self._draws.get(key)
+        if draw is None:
+            draw = Draw(holder(rule, f"{rule.unit}/s", values(rule, call)), rule.pace)
+            self._draws.put(key, draw)
+        if rule.unit == "calls":
+            return draw
+        return Draw(draw.holder, draw.limit, message_cost(rule.unit, call, request))
 
 
 def _apply(call: Call, rules: Sequence[RateRule], answer: Answer) -> None:
     """Do as *answer* says of *rules*: refuse, tell in shadow, or charge."""
     rule = rules[answer.at]
-    if answer.alone:
+    wait, _, left, full, alone = answer
+    if alone:
         note_alone(call, *(each.name for each in rules))
-    if answer.wait and rule.shadow:
+    if wait and rule.shadow:
         note_shadow(call, rule.name)
-    elif answer.wait:
+    elif wait:
         raise _refusal(rule, answer)
     elif not rule.shadow:
         if not call.units:
-            told = f'"rate";r={answer.left};t={math.ceil(answer.full)}'
-            call.trailers = (*call.trailers, ("ratelimit", told))
+            call.trailers = (*call.trailers, ("ratelimit", f'"rate";r={left};t={math.ceil(full)}'))
         call.units += 1
 
 
@@ -114,12 +130,15 @@ class RateLimit(Guard):
 
     def admit(self, call: Call) -> None:
         """Charge the call, or refuse it with the time to wait."""
-        if rules := [rule for rule in self.rates.counting(call) if rule.early]:
-            self.rates.charge(call, rules)
+        if tried := self.rates.early(call):
+            self.rates.charge(call, tried)
 
-    def again(self, call: Call, incoming: bool) -> None:
-        """Charge each message of a request stream after the first, which `admit` has charged."""
-        if incoming and call.requests:
+    def inspect(self, call: Call, request: Any) -> None:
+        """Charge each message of a request stream after the first, which `admit` has charged.
+
+        Not in `again`, which may not wait, as a rate that is shared must.
+        """
+        if call.requests > 1:
             self.admit(call)
 
 
@@ -133,5 +152,5 @@ class MessageRate(Guard):
 
     def inspect(self, call: Call, request: Any) -> None:
         """Charge the message, or refuse it with the time to wait."""
-        if rules := [rule for rule in self._rates.counting(call) if not rule.early]:
-            self._rates.charge(call, rules, request)
+        if tried := self._rates.late(call):
+            self._rates.charge(call, tried, request)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from guardhouse.interceptors.documents.units import Rate
 
 from .budget.units import Amount
+from .gcra import Limit, limit
 from .scopes import Scope
 
 
@@ -17,10 +18,15 @@ class RateRule(Scope):
     Attributes:
         rate: How many.
         unit: Of what: "calls", or what a message has of "rows", "elements" or "bytes".
+        pace: The rate as `gcra` wants it.
     """
 
     rate: Rate
     unit: str = "calls"
+    pace: Limit = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "pace", limit(self.rate.per_second, self.rate.burst))
 
     @property
     def early(self) -> bool:

@@ -13,6 +13,7 @@ from urllib.parse import quote, unquote
 from guardhouse.interceptors.bounded import Bounded
 from guardhouse.interceptors.call import Call
 
+MINE: Final = ("principal",)
 CLAIM: Final = "claim."  # in front of a claim's name
 LONGEST: Final = 200  # characters of one part of a holder's name; a longer one is hashed
 MOST_BYTES: Final = 900  # of all parts: stores take names up to 1 KiB
@@ -48,6 +49,13 @@ def told(scopes: Iterable[S]) -> list[S]:
     return [each for each in scopes if not {"model", "method"} & set(each.per)]
 
 
+def tries(scopes: Iterable[S]) -> tuple[tuple[S, ...], ...]:
+    """*scopes* as a call is tried by them: by those that may refuse it at once, by each in shadow alone."""
+    held = tuple(scopes)
+    firm = tuple(each for each in held if not each.shadow)
+    return (*((firm,) if firm else ()), *((each,) for each in held if each.shadow))
+
+
 def note_shadow(call: Call, name: str) -> None:
     """Note that a limit in shadow would have refused *call*."""
     if name not in call.shadow.split():
@@ -68,11 +76,10 @@ class Holders:
 
     def of(self, scope: Scope, kind: str, call: Call) -> str:
         """The name of whom *call* counts for, by *scope*; always of the same *kind* for one scope."""
-        # The principal is one object for as long as it is remembered: no need to put its name together.
-        key = scope, call.principal if scope.per == ("principal",) else _values(scope, call)
+        key = scope, who(scope, call)
         known = self._known.get(key)
         if known is None:
-            known = holder(scope, kind, _values(scope, call))
+            known = holder(scope, kind, values(scope, call))
             self._known.put(key, known)
         return known
 
@@ -87,14 +94,21 @@ def holder(scope: Scope, kind: str, values: Sequence[str]) -> str:
         kind: What is counted.
         values: Of what it tells apart, in the order of `per`.
     """
-    parts = [f"{part}={_part(value)}" for part, value in zip(scope.per, values, strict=True)]
+    parts = [f"{quote(part, PLAIN)}={_part(value)}" for part, value in zip(scope.per, values, strict=True)]
     whose = " ".join(parts)
     if len(whose.encode()) > MOST_BYTES:
         whose = _hashed(whose)
     return f"{quote(scope.name, PLAIN)} {kind} {whose}".rstrip()
 
 
-def _values(scope: Scope, call: Call) -> tuple[str, ...]:
+def who(scope: Scope, call: Call) -> object:
+    """Whom *call* counts for, by *scope*, as something that is quick to look up."""
+    # The principal is one object for as long as it is remembered: no need to put its name together.
+    return call.principal if scope.per == MINE else values(scope, call)
+
+
+def values(scope: Scope, call: Call) -> tuple[str, ...]:
+    """The same, as what is told apart, in the order of `per`."""
     return tuple([value(part, call) for part in scope.per])
 
 

@@ -1,14 +1,15 @@
 """Slots of calls at the same time that many processes share.
 
 A store is told how many slots this process has of each holder, and for how long. Calls take those; where all
-are used the store is asked for more, and what nobody uses goes back within `TIDY`. Who is killed has its
-slots for `SECONDS` more. A process that cannot reach the store for so long may find its slots given to
-others, while its calls go on: then, and while the store does not answer, each process by itself lets in as
-many as the limit says, and says so.
+are used the store is asked for more, and what nobody uses goes back within a quarter of a second. Who is
+killed has its slots for `SECONDS` more. A process that cannot reach the store for so long may find its slots
+given to others, while its calls go on: then, and while the store does not answer, each process by itself lets
+in as many as the limit says, and says so.
 """
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -24,22 +25,29 @@ from .stores import Hold, Store, StoreError
 
 SECONDS: Final = 10.0  # for which the store is told
 PATIENCE: Final = 0.1  # seconds that a call waits for the store
-TIDY: Final = 0.25  # seconds after which slots that nobody uses go back
+TIDY: Final = 0.2  # seconds between two times that slots that nobody uses go back
+LOOK: Final = 0.05  # seconds after which it is seen whether it is time
 FULL: Final = 0.05  # seconds for which a holder who had none left is not asked about again
 Want = tuple[int, int]  # slots beyond those that are used, and the limit
 
 
 class _Held:
     """Slots of one holder: *used* by calls, *granted* by the store until it *lapses*; *full*: until when
-    there are no more. Times are monotonic seconds.
+    there are no more; *unsure*: until when it may hold some that were never heard of here, as it was asked
+    and did not answer. Times are monotonic seconds.
     """
 
-    __slots__ = ("full", "granted", "lapses", "most", "used")
+    __slots__ = ("full", "granted", "lapses", "most", "unsure", "used")
 
     def __init__(self, most: int) -> None:
         self.most = most
         self.used = self.granted = 0
-        self.lapses = self.full = 0.0
+        self.lapses = self.full = self.unsure = 0.0
+
+    def stale(self, now: float) -> bool:
+        """Whether the store should be told anew: there are more than are used, maybe, or not for long."""
+        more = self.granted > self.used or now < self.unsure
+        return more or (self.used > 0 and self.lapses < now + SECONDS * 2 / 3)
 
 
 class SharedSlots:
@@ -55,8 +63,9 @@ class SharedSlots:
         self._process = uuid4().hex
         self._held: dict[str, _Held] = {}
         self._lock = threading.Lock()
-        self._away_until = self._probe_at = 0.0
-        self._asker: Asker[str, Want] = Asker("guardhouse-slots", self._ask, self._tidy, TIDY)
+        self._away_until = self._probe_at = self._tidy_at = 0.0
+        self._asked_at = math.inf  # when the question was asked that is not answered yet
+        self._asker: Asker[str, Want] = Asker("guardhouse-slots", self._ask, self._tidy, LOOK)
         self._asker.want({"guardhouse starts": (0, 1)}, lambda one, _: one).over.wait(BEGIN)  # as there
 
     def take(self, slots: Sequence[Slot]) -> Taken | None:
@@ -70,7 +79,7 @@ class SharedSlots:
             for place in lacking:
                 if now < self._held[slots[place].holder].full:
                     return Taken(place)
-        if now >= self._away_until:
+        if now >= self._away_until and now - self._asked_at <= PATIENCE:
             return None
         if now >= self._probe_at:  # nobody waits, but somebody must find out that it answers again
             self._probe_at = now + PROBE
@@ -103,7 +112,8 @@ class SharedSlots:
     def close(self) -> None:
         """Ask no more, and give back what the store has granted, if it answers."""
         self._asker.close(patience=1.0)
-        holds = [Hold(holder, held.most, 0) for holder, held in self._held.items()]
+        with self._lock:  # a store that hangs has the asker's thread still at work
+            holds = [Hold(holder, held.most, 0) for holder, held in self._held.items()]
         try:
             self._store.hold(self._process, holds, SECONDS)
         except StoreError as error:
@@ -148,31 +158,40 @@ class SharedSlots:
         with self._lock:
             for hold in holds:
                 held = self._held[hold.name]
-                if held.granted <= held.used:
+                short = held.granted < hold.slots or hold.slots == hold.limit
+                # Calls may have been quicker than this, and have used all that there was in hand.
+                if short and held.granted <= held.used:
                     held.full = full
         self._away_until = 0.0
 
     def _tell(self, holds: Sequence[Hold]) -> None:
         """Have the store hold so many slots. Calls may use what it grants once it has answered."""
         now = self._clock()
-        granted = self._store.hold(self._process, holds, SECONDS)
+        with self._lock:
+            for hold in holds:
+                self._held[hold.name].unsure = now + SECONDS
+        self._asked_at = now
+        try:
+            granted = self._store.hold(self._process, holds, SECONDS)
+        finally:
+            self._asked_at = math.inf
         with self._lock:
             for hold, count in zip(holds, granted, strict=True):
                 held = self._held[hold.name]
-                held.granted, held.lapses, held.full = count, now + SECONDS, 0.0
+                held.granted, held.lapses = count, now + SECONDS
+                held.full = held.unsure = 0.0
 
     def _tidy(self) -> None:
         """Give back what nobody uses, and renew the rest. No call may use what goes back from here on."""
         now = self._clock()
+        if now < self._tidy_at:
+            return
+        self._tidy_at = now + TIDY
         with self._lock:
             for holder, held in list(self._held.items()):
-                if not held.used and not held.granted and now >= held.full:
+                if not held.used and not held.granted and now >= max(held.full, held.unsure):
                     del self._held[holder]
-            stale = {
-                holder: held
-                for holder, held in self._held.items()
-                if held.granted > held.used or (held.used and held.lapses < now + SECONDS * 2 / 3)
-            }
+            stale = {holder: held for holder, held in self._held.items() if held.stale(now)}
             for held in stale.values():
                 held.granted = min(held.granted, held.used)
             holds = [Hold(holder, held.most, min(held.most, held.used)) for holder, held in stale.items()]

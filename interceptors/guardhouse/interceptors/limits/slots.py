@@ -28,6 +28,9 @@ class Taken(NamedTuple):
     alone: bool = False
 
 
+ALL: Final = Taken()
+
+
 class Slots:
     """Counts of those who have any. The lock makes a decision one step for threads."""
 
@@ -37,13 +40,14 @@ class Slots:
 
     def take(self, slots: Sequence[Slot]) -> Taken:
         """Take all *slots*, no two of one holder, or none."""
+        used = self._used
         with self._lock:
             for place, (holder, most) in enumerate(slots):
-                if self._used.get(holder, 0) >= most:
+                if used.get(holder, 0) >= most:
                     return Taken(place)
             for holder, _ in slots:
-                self._used[holder] = self._used.get(holder, 0) + 1
-            return Taken()
+                used[holder] = used.get(holder, 0) + 1
+        return ALL
 
     def give_back(self, holders: Sequence[str]) -> None:
         """Give back one slot of each of *holders*."""

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from guardhouse.interceptors.bounded import Bounded
+from guardhouse.interceptors.limits.scopes import tries
 from guardhouse.interceptors.methods import REPOSITORY_INDEX
 
 from .limits import Limits
@@ -98,12 +99,14 @@ class Grant:
         continue_traces: Whether its holder's own trace goes on in ours.
         weight, priority: Its holder's share where calls wait for their turn; see `Role`.
         rates, slots, budgets: What counts its holder's calls; all of it at once.
+        early_rates, late_rates: The rates, those that need no message and those that do, as they are tried.
+        slot_tries: The slots, as they are tried.
     """
 
     __slots__ = (
         *("_allow", "_decided", "_deny", "_methods", "_models"),
         *("budgets", "continue_traces", "may_list", "names", "priority", "rates", "roles", "slots"),
-        "weight",
+        *("early_rates", "late_rates", "slot_tries", "weight"),
     )
 
     def __init__(self, roles: Iterable[Role], limits: Limits = Limits()) -> None:  # noqa: B008 - a value
@@ -111,6 +114,9 @@ class Grant:
         self.roles = frozenset(role.name for role in held)
         self.names = sorted(self.roles)
         self.rates, self.slots, self.budgets = limits.counting(self.roles)
+        self.early_rates = tries(rule for rule in self.rates if rule.early)
+        self.late_rates = tries(rule for rule in self.rates if not rule.early)
+        self.slot_tries = tries(self.slots)
         self._allow = _ByMethod(rule for role in held for rule in role.allow)
         self._deny = _ByMethod(rule for role in held for rule in role.deny)
         self._methods: Bounded[str, Decision] = Bounded(1024)

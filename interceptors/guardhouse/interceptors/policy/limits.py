@@ -12,6 +12,7 @@ from guardhouse.interceptors.documents.units import Rate
 from guardhouse.interceptors.limits.budget.units import Amount, amount, unit_rate
 from guardhouse.interceptors.limits.rules import Budget, RateRule, SlotRule
 from guardhouse.interceptors.limits.scopes import CLAIM, PARTS, Scope
+from guardhouse.interceptors.limits.stores.checks import LATEST
 
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
 MOST_PARTS: Final = 4
@@ -107,6 +108,9 @@ def _rate(section: Section) -> tuple[Rate, str] | None:
         section.note("is only half of a limit; write rate: 100/s beside it", "burst")
     if found is None or burst is None:
         return found
+    if burst / found[0].per_second > LATEST:
+        most = int(LATEST * found[0].per_second)
+        section.note(f"is more than a store can count at this rate; write at most {most}", "burst")
     return found[0]._replace(burst=burst), found[1]
 
 

@@ -66,7 +66,8 @@ def explain_command(
 ) -> None:
     """Say whether a call would be allowed, and every binding and rule that was considered.
 
-    Of a configuration whose store outlasts its servers it is told too what is left of each budget.
+    Of a configuration whose store outlasts its servers it is told too what is left of each budget; of a
+    subject's own with --claim iss=ISSUER, as each issuer has its subjects.
 
     Without --config and --policy: the configuration in this folder, or .demo. Exit code 0: allowed;
     1: denied; 2: the question cannot be answered.
@@ -132,11 +133,15 @@ def _lefts(
 
 
 def _left_words(spent: Mapping[tuple[str, str], int], call: "Call", budget: "Budget") -> str:
-    """What is left to *call*; nobody says from which network it would come."""
+    """What is left to *call*; "" where that is not known: nobody says from which network it would come, and
+    a subject is one of its issuer's.
+    """
     from guardhouse.interceptors.limits.budget.accounts import Accounts
     from guardhouse.interceptors.limits.budget.units import amount_words
 
-    if "peer" in budget.per:
+    who = call.principal
+    named = who.name and (who.issuer or not who.subject)
+    if "peer" in budget.per or ("principal" in budget.per and not named):
         return ""
     account = Accounts().of(budget, call)
     left = max(0, account.limit - spent.get((account.name, account.window), 0))
@@ -171,5 +176,10 @@ def _principal(name: str, claims: tuple[str, ...], api_key: str) -> "Principal":
     certificate = name if name.startswith("spiffe://") else ""
     subject = "" if certificate else name
     return Principal(
-        name=name or api_key, certificate=certificate, subject=subject, api_key=api_key, claims=said
+        name=f"api_key:{api_key}" if api_key else name,
+        certificate=certificate,
+        subject=subject,
+        issuer=str(said.get("iss", "")),
+        api_key=api_key,
+        claims=said,
     )

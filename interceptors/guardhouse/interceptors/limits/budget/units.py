@@ -109,6 +109,9 @@ def unit_rate(text: str) -> tuple[Rate, str]:
         return rate(text), "calls"
     counted = size(found["size"]) if found["size"] else int(found["count"])
     unit, period = found["unit"] or "bytes", found["period"]
+    if counted > MOST:
+        message = f"`{text}` is more than can be counted; write at most {MOST >> 30}GiB/{period}"
+        raise ValueError(message)
     if not counted:
         message = f"`{text}` lets nothing through; write at least 1, or take the `allow` rule away"
         raise ValueError(message)
