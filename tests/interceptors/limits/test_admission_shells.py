@@ -220,6 +220,6 @@ async def test_nothing_is_left_of_calls_that_ended(colour: str) -> None:
     assert last.code == Code.OK
     assert not admission._seats
     assert not admission._tickets
-    assert not admission._under_way
-    assert not admission._by_caller
+    assert not admission._paused
+    assert not len(admission._crowd)
     assert admission._others.free == 2

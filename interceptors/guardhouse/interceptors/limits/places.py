@@ -39,13 +39,12 @@ class Capacity(NamedTuple):
 
 
 class Seat:
-    """A call in the model, since when, and whether its work tells that it has left, not its end."""
+    """A call in the model, since when, and what it waited with, if it had to."""
 
-    __slots__ = ("lane", "since", "ticket", "watched")
+    __slots__ = ("lane", "since", "ticket")
 
     def __init__(self, lane: Lane, since: float, ticket: Ticket | None = None) -> None:
         self.lane, self.since, self.ticket = lane, since, ticket
-        self.watched = False
 
 
 class Turn(Ticket):
