@@ -45,7 +45,8 @@ class Admission(Guard):
         free: Collection[str] = FREE,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._capacity, self._free, self._clock = capacity, free, clock
+        self._free, self._clock = free, clock
+        self._blocks, self._longest = capacity.blocks, capacity.wait
         self._blocking = Lane(capacity.threads, capacity.waiting, capacity.memory)
         self._others = Lane(capacity.others, capacity.waiting, capacity.memory)
         self._means: dict[str, int] = {}  # microseconds of a call, by model
@@ -73,7 +74,7 @@ class Admission(Guard):
         """Let it go to its model, or have it wait. What has asked a model that blocks stays with those."""
         if call.method in self._free:
             return
-        lane = self._blocking if self._capacity.blocks(call.model, call.version) else self._others
+        lane = self._blocking if self._blocks(call.model, call.version) else self._others
         seat = self._seats.get(call)
         if seat is not None and (seat.lane is lane or seat.lane is self._blocking):
             return
@@ -82,7 +83,10 @@ class Admission(Guard):
         if seat is not None:
             self._leave(call)
         with self._lock:
-            self._take(call, lane, begun=seat is not None)
+            if not self._tickets and not self._paused and lane.take():  # as a rule
+                self._seats[call] = Seat(lane, self._clock())
+            else:
+                self._take(call, lane, begun=seat is not None)
         if call.closed:  # settled meanwhile by another thread
             self._leave(call)
             raise Refusal("CANCELLED", "the call has ended")
@@ -113,14 +117,15 @@ class Admission(Guard):
         going: Collection[Turn] = ()
         with self._lock:
             self._crowd.leave(call)
-            if call in self._paused:
+            if (seat := self._seats.get(call)) is not None:
+                if seat.lane is self._others:
+                    going = self._left(call, seat)
+            elif call in self._paused:
                 del self._paused[call]
             elif call in self._tickets:
                 ticket = self._tickets.pop(call)
                 ticket.lane.leave(ticket)
                 ticket.turn.cancel()
-            elif (seat := self._seats.get(call)) is not None and seat.lane is self._others:
-                going = self._left(call, seat)
         if going:
             _tell(going)
 
@@ -133,8 +138,7 @@ class Admission(Guard):
         """Give it a place, or have it wait: for its turn, if it waits for one already. Under the lock."""
         if (ticket := self._tickets.get(call)) is not None:
             raise Later(partial(self._came, ticket, self._clock()), turn=ticket.turn, within=_time_left(call))
-        if self._paused:
-            self._paused.pop(call, None)
+        self._paused.pop(call, None)
         if lane.take():
             self._seats[call] = Seat(lane, self._clock())
         else:
@@ -155,7 +159,7 @@ class Admission(Guard):
         for other in cast("list[Turn]", shed):
             del self._tickets[other.call]
             other.turn.cancel()
-        longest = None if begun else self._capacity.wait
+        longest = None if begun else self._longest
         within = min((each for each in (left, longest) if each is not None), default=None)
         raise Later(partial(self._came, ticket, self._clock()), turn=turn, within=within)
 
