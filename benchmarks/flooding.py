@@ -1,7 +1,7 @@
 """A flood, in a process of its own: calls begun at a steady rate, whatever becomes of those before.
 
 Started by `benchmarks.flood` with its orders, in JSON, as the only argument. Says `flooding` once a
-second's calls have begun, goes on until its input ends, and prints how many it began, and what they were told.
+second's calls have begun, goes on until its input ends; prints how many it began, and what they were told.
 """
 
 from __future__ import annotations

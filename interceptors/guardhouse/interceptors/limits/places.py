@@ -25,7 +25,7 @@ class Capacity(NamedTuple):
         others: Calls of other models that run at once.
         waiting: Calls that may wait for their turn.
         wait: Seconds that one may wait. Fairness does not rest on it: it bounds what nobody waits for.
-        calls: Calls under way at once, waiting ones and open streams among them.
+        calls: Calls under way at once, waiting ones and open streams among them; see `Crowd`.
         memory: Bytes of request messages that wait.
     """
 
