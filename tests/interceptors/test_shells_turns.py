@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import AsyncIterator
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -57,6 +58,17 @@ class Turns(Guard):
         gone = threading.Event()
         self.turns[-1].add_done_callback(lambda _: gone.set())
         assert await asyncio.to_thread(gone.wait, PATIENCE)
+
+
+class Resuming(Turns):
+    """Makes each stream wait once to go on."""
+
+    def pause(self, call: Call) -> None:
+        """As a guard does that has it resumed."""
+
+    def resume(self, call: Call) -> None:
+        if not self.turns:
+            self._wait("resume", call)
 
 
 class Behind(Guard):
@@ -196,14 +208,6 @@ async def test_a_task_that_gives_up_its_turn_does_not_end_the_call(colour: str) 
     if colour == "sync":
         pytest.skip("threads have no task to cancel")
 
-    class Resuming(Turns):
-        def pause(self, call: Call) -> None:
-            """As a guard does that has it resumed."""
-
-        def resume(self, call: Call) -> None:
-            if not self.turns:
-                self._wait("resume", call)
-
     turns, watch = Resuming("resume"), Watch()
 
     async def model(_: Any, context: Any) -> AsyncIterator[bytes]:
@@ -247,6 +251,27 @@ async def test_time_spent_waiting_for_a_thread_is_not_taken_from_the_deadline_tw
 
     assert {outcome.code for outcome in outcomes} == {Code.OK}
     assert all(abs(end - began - PATIENCE) < 0.7 for end in ends)
+
+
+async def test_who_may_not_go_on_is_stopped_though_its_service_swallows_it(colour: str) -> None:
+    """A handler that goes on after the refusal of its turn has answered nobody."""
+    turns, watch = Resuming("resume"), Watch()
+
+    async def model(messages: Any, _: Any) -> AsyncIterator[bytes]:
+        with suppress(Refusal):
+            async for message in messages:
+                yield message
+        yield b"on"
+
+    async with serving(colour, Chain(watch, turns), model) as served:
+        asked = asyncio.ensure_future(served.ask("stream_stream", b"x"))
+        await turns.wait()
+        turns.turns[0].set_exception(Refusal("OVERLOADED", retry_after=1.0))
+        outcome = await asked
+        await watch.wait()
+
+    assert (outcome.code, outcome.messages) == (Code.RESOURCE_EXHAUSTED, [])
+    assert watch.reason == "OVERLOADED"
 
 
 def test_it_waits_for_something(colour: str) -> None:

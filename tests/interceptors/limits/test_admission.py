@@ -173,6 +173,24 @@ def test_a_call_that_ends_in_the_moment_of_its_turn_keeps_no_place(model: str) -
     assert _is_empty(admission)
 
 
+@pytest.mark.parametrize("model", ["async", "blocking"])
+@pytest.mark.parametrize("room", [0, 1])
+def test_a_call_that_another_thread_has_ended_takes_no_place(model: str, room: int) -> None:
+    """The end of the chain settles it before its message is judged: whether it would have to wait or not."""
+    admission = _admission()
+    first, ended = _call("first", model), _call("ended", model)
+    if not room:
+        admission.inspect(first, None)
+    _settle(admission, ended)
+    if room:
+        assert _refusal(admission.inspect, ended, None) == "CANCELLED"
+    else:
+        came = _later(admission.inspect, ended, None)
+        _settle(admission, first)
+        assert _refusal(came.finish) == "CANCELLED"
+    assert _is_empty(admission)
+
+
 def test_three_who_hoard_leave_room_for_others() -> None:
     """As many as there is room for each in turn, none of which ends: whoever comes next is let in."""
     admission = _admission(calls=1024)

@@ -174,7 +174,8 @@ class Admission(Guard):
                     raise Refusal("DEADLINE_EXCEEDED", "while it waited for its turn")
                 if not call.closed:
                     self._refuse("it waited too long, or had to make room", lane)
-        if call.closed:  # whoever settled it has given its place back
+        if call.closed:  # maybe before it took its turn
+            self._leave(call)
             raise Refusal("CANCELLED", "the call has ended")
 
     def _gave_up(self, ticket: Turn) -> None:

@@ -179,7 +179,7 @@ class Passage:
                     self._begin_answer()
                 self._pause()
                 yield raw
-                self._decided(self._chain.resume(self.call))
+                self._resume()
         finally:
             if close := getattr(responses, "close", None):
                 close()
@@ -187,6 +187,13 @@ class Passage:
     def _pause(self) -> None:
         for pause in self._chain.pauses:
             pause(self.call)
+
+    def _resume(self) -> None:
+        try:
+            self._decided(self._chain.resume(self.call))
+        except Refusal as refusal:  # also for a handler that swallows it
+            self.stopped = refusal
+            raise
 
     def _begin_answer(self) -> None:
         """See that the stream is on record before its first message leaves, where the ledger is strict."""
@@ -202,7 +209,7 @@ class Passage:
         try:
             raw = next(self._messages)
         finally:
-            self._decided(self._chain.resume(call))
+            self._resume()
         try:
             if call.requests or waited(call):
                 self._chain.again(call, incoming=True)
