@@ -76,7 +76,7 @@ class Admission(Guard):
             return
         lane = self._blocking if self._blocks(call.model, call.version) else self._others
         seat = self._seats.get(call)
-        if seat is not None and (seat.lane is lane or seat.lane is self._blocking):
+        if seat is not None and (seat[0] is lane or seat[0] is self._blocking):
             return
         if lane is self._blocking:  # in a thread: its place is free when its work has really stopped
             work_of(call).when_over(partial(self._leave, call))
@@ -84,7 +84,7 @@ class Admission(Guard):
             self._leave(call)
         with self._lock:
             if not self._tickets and not self._paused and lane.take():  # as a rule
-                self._seats[call] = Seat(lane, self._clock())
+                self._seats[call] = (lane, self._clock(), None)
             else:
                 self._take(call, lane, begun=seat is not None)
         if call.closed:  # settled meanwhile by another thread
@@ -98,9 +98,9 @@ class Admission(Guard):
         going: Collection[Turn] = ()
         with self._lock:
             seat = self._seats.get(call)
-            if seat is not None and seat.lane is self._others:
+            if seat is not None and seat[0] is self._others:
                 going = self._left(call, seat)
-                self._paused[call] = seat.lane
+                self._paused[call] = self._others
         _tell(going)
 
     def resume(self, call: Call) -> None:
@@ -118,7 +118,7 @@ class Admission(Guard):
         with self._lock:
             self._crowd.leave(call)
             if (seat := self._seats.get(call)) is not None:
-                if seat.lane is self._others:
+                if seat[0] is self._others:
                     going = self._left(call, seat)
             elif call in self._paused:
                 del self._paused[call]
@@ -140,7 +140,7 @@ class Admission(Guard):
             raise Later(partial(self._came, ticket, self._clock()), turn=ticket.turn, within=_time_left(call))
         self._paused.pop(call, None)
         if lane.take():
-            self._seats[call] = Seat(lane, self._clock())
+            self._seats[call] = (lane, self._clock(), None)
         else:
             self._wait(call, lane, begun=begun)
 
@@ -198,29 +198,26 @@ class Admission(Guard):
         """Give its place back, and places to those who go next: their turns cannot be cancelled any more, and
         are to be told. Under the lock."""
         del self._seats[call]
-        lane = seat.lane
-        cost = max(0, int((self._clock() - seat.since) * 1e6))
-        self._learn(call.model, cost)
-        lane.ended(_caller(call) if lane.waiting else None, seat.ticket, cost)
+        lane, since, ticket = seat
+        cost = int((self._clock() - since) * 1e6)
+        mean = self._means.get(call.model)
+        if mean is not None:
+            self._means[call.model] = mean + (cost - mean) // 8
+        elif len(self._means) < MOST_MODELS:
+            self._means[call.model] = cost
+        lane.ended(_caller(call) if lane.waiting else None, ticket, cost)
         if not lane.waiting:
             return ()
         going: list[Turn] = []
-        while (ticket := lane.next()) is not None:
-            turn = cast("Turn", ticket)
+        while (goes := lane.next()) is not None:
+            turn = cast("Turn", goes)
             del self._tickets[turn.call]
             if turn.turn.set_running_or_notify_cancel():
-                self._seats[turn.call] = Seat(lane, self._clock(), turn)
+                self._seats[turn.call] = (lane, self._clock(), turn)
                 going.append(turn)
             else:  # it left just now
                 lane.declined(turn)
         return going
-
-    def _learn(self, model: str, cost: int) -> None:
-        mean = self._means.get(model)
-        if mean is not None:
-            self._means[model] = mean + (cost - mean) // 8
-        elif len(self._means) < MOST_MODELS:
-            self._means[model] = cost
 
     def _refuse(self, note: str, lane: Lane) -> NoReturn:
         after = lane.waiting * lane.mean / lane.slots / 1e6
