@@ -54,6 +54,21 @@ def test_the_readme_from_top_to_bottom(tmp_path: Path, monkeypatch: pytest.Monke
     assert "demo" in shell(query, tmp_path).out
 
 
+def test_the_readmes_limits_can_be_added(tmp_path: Path) -> None:
+    """At the end of the policy that `init` makes; they count whoever calls."""
+    assert shell("guardhouse init gate", tmp_path).status == 0
+    (limits,) = blocks(README, "yaml")
+    with (tmp_path / "gate/policy.yaml").open("a") as policy:
+        policy.write(f"\n{limits}")
+    told = shell(
+        "guardhouse policy explain --policy gate/policy.yaml --method ModelInfer --model m", tmp_path
+    )
+
+    assert shell("guardhouse check gate/guardhouse.yaml", tmp_path).status == 0
+    assert "tenants: 25 USD/day for each claim.tenant" in told.out
+    assert "networks: 8 at the same time for each peer" in told.out
+
+
 def test_what_init_prints_can_be_typed(gate: Gate, reader: Path) -> None:
     """The two commands that `init` ends with are those that work: serve it, and ask it."""
     done = shell("guardhouse init other", reader)

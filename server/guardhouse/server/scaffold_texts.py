@@ -47,9 +47,10 @@ policy: policy.yaml
 # What is served.
 models:
 $models
-# How much callers may spend is the policy's.
+# How much callers may use is the policy's.
 limits:
-  # Where it is kept what was spent of budgets: in this process. `sqlite:budgets.db` outlasts it.
+  # Where it is kept what was used of limits: in this process. `sqlite:limits.db` is for all of this machine,
+  # and outlasts them; `redis://HOST` is for many machines.
   store: memory
 
 # The ledger: one line of every call, refusals included.
@@ -118,6 +119,10 @@ roles:
       rate: 10000/s
       # Calls at once, after a rest.
       burst: 10000
+
+# Limits of callers together, or by something else than who they are: rate, concurrency, budget.
+# limits:
+#   - {name: networks, rate: 1000/s, per: [peer]}
 
 # Who holds which role; a caller may hold several.
 bindings:

@@ -32,7 +32,7 @@ BEGIN: Final = 1.0  # seconds that the start may wait for it
 LAPSE: Final = 1.0  # seconds for which units in hand may be spent
 MOST: Final = 100_000  # holders of whom something is remembered here; the store knows all
 AT_ONCE: Final = 500  # rates in one question: a store has little time for each
-Want = tuple[int, int]  # units that one call wants at least; units that all calls want together
+Want = tuple[int, int]  # units that one call lacks at least; units that all calls lack together
 
 
 class _Lease:
@@ -160,9 +160,9 @@ class Leases:
     def _want(self, draws: Sequence[Draw], now: float) -> Question[Key, Want]:
         with self._lock:
             lacking = {
-                (holder, limit): (units, units)
+                (holder, limit): (missing, missing)
                 for holder, limit, units in draws
-                if self._units((holder, limit), now) < units
+                if (missing := units - self._units((holder, limit), now)) > 0
             }
         return self._asker.want(lacking, lambda one, other: (min(one[0], other[0]), one[1] + other[1]))
 
