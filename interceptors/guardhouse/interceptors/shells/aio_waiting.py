@@ -22,8 +22,7 @@ async def decided(chain: Chain, task: asyncio.Task[Any], pending: Pending) -> No
     try:
         await _turn(pending.turn, pending.within)
     except asyncio.CancelledError:
-        if task.cancelling():
-            pending.turn.cancel()
+        if task.cancelling() and (pending.turn.cancel() or pending.turn.done()):
             with suppress(Refusal):  # the cancellation says why
                 chain.finish(pending)
         raise
