@@ -1,6 +1,7 @@
 """A flood, in a process of its own: calls begun at a steady rate, whatever becomes of those before.
 
-Started by `test_floods` with its orders, in JSON, as the only argument; prints what the calls were told.
+Started by `test_floods` with its orders, in JSON, as the only argument. Says `flooding` once there is one,
+goes on until its input ends, and prints what the calls were told.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ TIMES = [0.05, 0.11, 0.08, 0.15, 0.07, 0.14, 0.1]  # seconds that calls take in 
 UNDER_WAY = 2000  # calls of ours at once, so that this process stays small
 
 
-async def flood(target: str, pki: Path, tokens: list[str], rate: int, seconds: float) -> Counter[str]:
-    """Begin *rate* calls a second for *seconds*, by each of *tokens* in turn; "" is nobody's."""
+async def flood(target: str, pki: Path, tokens: list[str], rate: int) -> Counter[str]:
+    """Begin *rate* calls a second, by each of *tokens* in turn; "" is nobody's."""
     credentials = grpc.ssl_channel_credentials(
         *((pki / name).read_bytes() for name in ("ca.pem", "client.key", "client.pem"))
     )
@@ -41,14 +42,17 @@ async def flood(target: str, pki: Path, tokens: list[str], rate: int, seconds: f
         else:
             told["OK"] += 1
 
-    began = time.monotonic()
-    number = 0
-    while (now := time.monotonic() - began) < seconds:
-        while number < now * rate and len(under_way) < UNDER_WAY:
+    began, number = time.monotonic(), 0
+    ended = asyncio.ensure_future(asyncio.to_thread(sys.stdin.read))
+    while not ended.done():
+        due = int((time.monotonic() - began) * rate)
+        while number < due and len(under_way) < UNDER_WAY:
             task = asyncio.ensure_future(ask(number))
             under_way.add(task)
             task.add_done_callback(under_way.discard)
             number += 1
+            if number == rate:
+                print("flooding", flush=True)
         await asyncio.sleep(0.005)
     for task in under_way:
         task.cancel()

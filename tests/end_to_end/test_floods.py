@@ -14,7 +14,7 @@ from pathlib import Path
 import grpc
 import pytest
 from flooding import TIMES
-from gate import INFER, OWN, Gate, bearer, environment, query, until
+from gate import INFER, OWN, Gate, bearer, environment, query
 
 SECONDS = 5  # of each flood
 THREADS = 4
@@ -48,25 +48,20 @@ def gate(tmp_path_factory, sink):
 
 @contextmanager
 def flooded(gate: Gate, tokens: list[str]) -> Iterator[dict[str, int]]:
-    """The flood; afterwards, what its calls were told."""
-    orders = {
-        "target": gate.target,
-        "pki": str(gate.folder / "pki"),
-        "tokens": tokens,
-        "rate": RATE,
-        "seconds": SECONDS + 2,
-    }
+    """The flood, all the while; afterwards, what its calls were told."""
+    orders = {"target": gate.target, "pki": str(gate.folder / "pki"), "tokens": tokens, "rate": RATE}
     told: dict[str, int] = {}
     process = subprocess.Popen(
         [sys.executable, str(Path(__file__).with_name("flooding.py")), json.dumps(orders)],
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
         env=environment(gate.witness),
     )
     try:
-        before = len(gate.ledger())
-        until(lambda: len(gate.ledger()) > before + RATE // 2)
+        assert process.stdout.readline() == "flooding\n"
         yield told
+        assert process.poll() is None
         output, _ = process.communicate(timeout=60)
         told.update(json.loads(output))
     finally:
@@ -128,7 +123,9 @@ def test_a_polite_caller_is_served_beside_a_flood(gate, crowd):
     )
     assert ended.count("OK") >= 0.99 * len(ended)
     assert set(health) == {"OK"}
-    assert ratio <= 2.5  # twice on a machine of its own; this one also runs the flood
+    assert (
+        ratio <= 3
+    )  # twice on a machine of its own, ninety times without Admission; here the flood shares two cores
     assert grown < 200
     if crowd == "nobody":
         assert gate.calls() - seen == len(took)

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from guardhouse.interceptors import Policy
+from guardhouse.interceptors import Policy, Principal
 from guardhouse.interceptors.documents import ConfigError
+from guardhouse.interceptors.methods import MODEL_INFER
 from guardhouse.interceptors.policy.grants import Grant
 from guardhouse.interceptors.policy.rules import Role
+from guardhouse.server.report import _role as _role_in_report
 
 POLICY = """
 roles:
@@ -63,3 +65,24 @@ def test_of_several_roles_the_best_counts() -> None:
     held = Grant([Role("a", weight=5, priority=0), Role("b", weight=2, priority=2)])
     assert (held.weight, held.priority) == (5, 2)
     assert (Grant([]).weight, Grant([]).priority) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        ("burst: 1", ""),
+        ("weight: 7", "; weight 7"),
+        ("weight: 7, priority: high", "; weight 7; high priority"),
+        ("priority: low", "; low priority"),
+    ],
+)
+def test_explain_and_the_servers_report_tell_both(tmp_path: Path, written: str, told: str) -> None:
+    """With the limits, where they are not those of everybody; of who holds no role there is nothing."""
+    policy = Policy.parse(POLICY.format(written))
+    somebody = policy.explain(Principal("somebody", subject="somebody"), MODEL_INFER, "digits")
+    stranger = policy.explain(Principal("else", subject="else"), MODEL_INFER, "digits")
+
+    (line,) = (line for line in somebody.lines() if line.startswith("limits: "))
+    assert line.endswith(f"for each principal{told}")
+    assert stranger.limits == ("no rate limit",)
+    assert _role_in_report(policy, "r").endswith(f"for each principal{told})")

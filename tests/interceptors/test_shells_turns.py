@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -56,6 +58,17 @@ class Turns(Guard):
         gone = threading.Event()
         self.turns[-1].add_done_callback(lambda _: gone.set())
         assert await asyncio.to_thread(gone.wait, PATIENCE)
+
+
+class Resuming(Turns):
+    """Makes each stream wait once to go on."""
+
+    def pause(self, call: Call) -> None:
+        """As a guard does that has it resumed."""
+
+    def resume(self, call: Call) -> None:
+        if not self.turns:
+            self._wait("resume", call)
 
 
 class Behind(Guard):
@@ -188,6 +201,77 @@ async def test_hundreds_wait_and_others_are_served(colour: str) -> None:
     assert quick.code == Code.OK
     assert {outcome.code for outcome in outcomes} == {Code.OK}
     assert threads < 40
+
+
+async def test_a_task_that_gives_up_its_turn_does_not_end_the_call(colour: str) -> None:
+    """A service that cancels its own reader goes on; the turn is left to the call."""
+    if colour == "sync":
+        pytest.skip("threads have no task to cancel")
+
+    turns, watch = Resuming("resume"), Watch()
+
+    async def model(_: Any, context: Any) -> AsyncIterator[bytes]:
+        reader = asyncio.ensure_future(context.read())
+        await turns.wait()
+        reader.cancel()
+        await asyncio.wait([reader])
+        yield b"on" if reader.cancelled() else b"off"
+
+    async with serving(colour, Chain(watch, turns), model) as served:
+        outcome = await served.ask("stream_stream", b"x")
+
+    assert (outcome.code, outcome.messages) == (Code.OK, [b"on"])
+    assert not turns.turns[0].cancelled()
+
+
+async def test_time_spent_waiting_for_a_thread_is_not_taken_from_the_deadline_twice(colour: str) -> None:
+    """A guard finds opening and what the caller gave to add up to the caller's deadline."""
+    ends: list[float] = []
+
+    class Ends(Guard):
+        def admit(self, call: Call) -> None:
+            assert call.remaining is not None
+            ends.append(call.opened_ns * 1e-9 + call.remaining)
+
+    let = threading.Event()
+
+    async def model(messages: Any, context: Any) -> AsyncIterator[bytes]:
+        async for message in messages:
+            if colour == "sync":
+                let.wait(PATIENCE)
+            yield message
+
+    async with serving(colour, Chain(Watch(), Ends()), model) as served:
+        began = time.monotonic()
+        calls = [served.start("unary_unary", b"x", timeout=PATIENCE) for _ in range(9)]  # threads: eight
+        asked = asyncio.gather(*map(finish, calls))
+        await asyncio.sleep(1.0)
+        let.set()
+        outcomes = await asked
+
+    assert {outcome.code for outcome in outcomes} == {Code.OK}
+    assert all(abs(end - began - PATIENCE) < 0.7 for end in ends)
+
+
+async def test_who_may_not_go_on_is_stopped_though_its_service_swallows_it(colour: str) -> None:
+    """A handler that goes on after the refusal of its turn has answered nobody."""
+    turns, watch = Resuming("resume"), Watch()
+
+    async def model(messages: Any, _: Any) -> AsyncIterator[bytes]:
+        with suppress(Refusal):
+            async for message in messages:
+                yield message
+        yield b"on"
+
+    async with serving(colour, Chain(watch, turns), model) as served:
+        asked = asyncio.ensure_future(served.ask("stream_stream", b"x"))
+        await turns.wait()
+        turns.turns[0].set_exception(Refusal("OVERLOADED", retry_after=1.0))
+        outcome = await asked
+        await watch.wait()
+
+    assert (outcome.code, outcome.messages) == (Code.RESOURCE_EXHAUSTED, [])
+    assert watch.reason == "OVERLOADED"
 
 
 def test_it_waits_for_something(colour: str) -> None:

@@ -286,6 +286,25 @@ BAD = {
         "limits.ca",
         "is for TLS, which this store does not speak; write rediss://",
     ),
+    "nobody may wait": (
+        added("limits: {waiting: 0}\n"),
+        18,
+        "limits.waiting",
+        "is `0`; write a whole number from 1 to 1000000",
+    ),
+    "no time to wait": (added("limits: {wait: soon}\n"), 18, "limits.wait", "is not a duration"),
+    "waiting for ever": (
+        added("limits: {wait: 9999d}\n"),
+        18,
+        "limits.wait",
+        "`9999d` is out of range; write 1ms to",
+    ),
+    "no call under way": (
+        added("limits: {calls: none}\n"),
+        18,
+        "limits.calls",
+        "is `none`; write a whole number from 1 to 1000000",
+    ),
     "durability": (
         added("audit: {durability: maybe}\n"),
         18,

@@ -12,15 +12,12 @@ from .chain import Chain, Guard, Stage
 from .deadline import Deadline
 from .identity import Identity
 from .ledger import Ledger
-from .limits import stores
+from .limits import opening, stores
 from .limits.admission import Admission
 from .limits.budget.opening import opened
 from .limits.budget.units import Clamps
-from .limits.concurrency import Concurrency
-from .limits.leases import Leases
 from .limits.places import Capacity
-from .limits.rate import MessageRate, RateLimit, Rates
-from .limits.shared_slots import SharedSlots
+from .limits.rate import RateLimit
 from .metrics import Metrics, state
 from .passports import Passports
 from .policy import Policy
@@ -133,7 +130,7 @@ def guard(
         record = _record(ledger, spans, service, metrics, stack)
         clamps = Clamps(largest, deadline, max_tokens)
         budgets = tuple(opened(rules.limits.budgets, store, clamps, stack, rules.prices))
-        rates, slots = _rates(rules, store, stack), _slots(rules, store, stack)
+        rates, slots = opening.rates(rules, store, stack), opening.slots(rules, store, stack)
         admission = Admission(capacity)
         guards: tuple[Guard, ...] = (
             record,
@@ -147,7 +144,7 @@ def guard(
             RateLimit(rates),
             Validation(),
             ModelAuthorization(exists),
-            *_late(rules, rates),
+            *opening.late(rules, rates),
             slots,
             *budgets,
             ReportedTokens(),
@@ -161,30 +158,6 @@ def guard(
         if metrics is not None:
             metrics.watch(lambda: state.calls(len(chain.under_way), admission.waiting, rates.keys))
         yield chain
-
-
-def _rates(policy: Policy, store: stores.Store | None, stack: ExitStack) -> Rates:
-    """The rates of *policy*, kept in *store* if there is one."""
-    if store is None or not policy.limits.rates:
-        return Rates(policy.general.rates)
-    leases = Leases(store)
-    stack.callback(leases.close)
-    return Rates(policy.general.rates, leases)
-
-
-def _slots(policy: Policy, store: stores.Store | None, stack: ExitStack) -> Concurrency:
-    """The same for calls at the same time."""
-    if store is None or not policy.limits.slots:
-        return Concurrency(policy.general.slots)
-    shared = SharedSlots(store)
-    stack.callback(shared.close)
-    return Concurrency(policy.general.slots, shared)
-
-
-def _late(policy: Policy, rates: Rates) -> Iterator[MessageRate]:
-    """The guard of the rates that need a message, if the policy has any."""
-    if not all(rule.early for rule in policy.limits.rates):
-        yield MessageRate(rates)
 
 
 def _credentials(

@@ -20,7 +20,8 @@ class Later(Exception):  # noqa: N818 - it is not an error
         turn: Is done when the call may go on, or has a `Refusal` for its exception. As many calls may wait
             as the guard lets: none of them needs a thread where the server has a loop. A call that ends
             cancels it, and its guard, at the latest, when the call is settled. A `finish` beside it is called
-            when it is done or cancelled, wherever that is, and must not block.
+            when it is done or cancelled, wherever that is, and must not block. Several tasks of a call may
+            wait for one.
         within: Seconds after which the turn is cancelled; None for as long as the call may take.
     """
 

@@ -7,7 +7,7 @@ from guardhouse.interceptors.documents.units import format_duration, format_size
 from guardhouse.interceptors.limits.stores.redis_url import parse
 from guardhouse.interceptors.loopback import is_loopback
 from guardhouse.interceptors.policy import Policy
-from guardhouse.interceptors.policy.explain import limits
+from guardhouse.interceptors.policy.explain import limits, share
 
 from .assembly import Parts
 from .config import Config, Limits, Metrics
@@ -68,4 +68,4 @@ def _captures(capture: Capturing) -> str:
 
 def _role(policy: Policy, name: str) -> str:
     said = (words.removeprefix(f"{name}: ") for words in limits(policy.of_role(name)))
-    return f"{name} ({'; '.join(said)})"
+    return f"{name} ({'; '.join((*said, *share(policy.roles[name])))})"

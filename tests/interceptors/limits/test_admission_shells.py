@@ -175,6 +175,8 @@ async def test_who_leaves_or_is_late_while_waiting_never_runs(colour: str) -> No
     assert long.trailer("guardhouse-reason") == "OVERLOADED"
     assert [outcome.code for outcome in outcomes] == [Code.OK, Code.OK]
     assert model.entered == [b"first", b"next"]
+    gone = [call for call in watch.calls if call.refusal is not None]
+    assert [call.queue_ns > 0 for call in gone] == [True] * 3, "what they waited is on the record, too"
 
 
 async def test_calls_under_way_are_bounded_and_shared(colour: str) -> None:
@@ -233,6 +235,38 @@ async def test_a_caller_that_sends_nothing_more_holds_no_place(colour: str) -> N
     assert {outcome.code for outcome in others} == {Code.OK}
 
 
+async def test_a_stream_that_waits_to_go_on_is_not_in_the_model(colour: str) -> None:
+    """Inside its handler, for a place that another has: the time is queue, and not model as well."""
+    admission, watch, let = Admission(Capacity(others=1)), Watch(), Held()
+
+    async def model(messages: Any, context: Any) -> AsyncIterator[bytes]:
+        async for message in messages:
+            if message == b"hold":
+                let.entered.append(message)
+                await let._wait()
+            yield message
+
+    async with serving(colour, Chain(watch, Named(), admission), model) as served:
+        stream = served.start("stream_stream", None, (("who", "stream"),))
+        await stream.write(b"1")
+        assert await stream.read() == b"1"
+        other = _start(served, b"hold", "other")
+        await let.holds(1)
+        await stream.write(b"2")
+        await _waiting(admission, 1)
+        await asyncio.sleep(0.5)
+        let.let.release()
+        assert await stream.read() == b"2"
+        await stream.done_writing()
+        codes = {await stream.code(), (await other).code}
+        await watch.wait(2)
+
+    call = next(call for call in watch.calls if call.principal.name == "stream")
+    assert codes == {Code.OK}
+    assert call.queue_ns > 0.4e9
+    assert call.model_ns + call.queue_ns <= call.ended_ns - call.opened_ns
+
+
 async def test_nothing_is_left_of_calls_that_ended(colour: str) -> None:
     """However they ended: neither places nor memory."""
     admission = Admission(Capacity(others=2, waiting=2, calls=8, wait=0.2))
@@ -245,6 +279,6 @@ async def test_nothing_is_left_of_calls_that_ended(colour: str) -> None:
     assert last.code == Code.OK
     assert not admission._seats
     assert not admission._tickets
-    assert not admission._under_way
-    assert not admission._by_caller
+    assert not admission._paused
+    assert not len(admission._crowd)
     assert admission._others.free == 2

@@ -16,6 +16,7 @@ from guardhouse.interceptors.refusal import Refusal
 from guardhouse.interceptors.verbs import Later
 from guardhouse.interceptors.work import work_of
 
+from .crowd import Crowd
 from .fair import Caller
 from .lane import Lane
 from .places import Capacity, Seat, Turn
@@ -44,14 +45,14 @@ class Admission(Guard):
         free: Collection[str] = FREE,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._capacity, self._free, self._clock = capacity, free, clock
-        self._crowd = capacity.calls // 2  # from here on, nobody has more than an equal share
+        self._free, self._clock = free, clock
+        self._blocks, self._longest = capacity.blocks, capacity.wait
         self._blocking = Lane(capacity.threads, capacity.waiting, capacity.memory)
         self._others = Lane(capacity.others, capacity.waiting, capacity.memory)
         self._means: dict[str, int] = {}  # microseconds of a call, by model
         self._lock = threading.Lock()
-        self._under_way: dict[Call, Hashable] = {}
-        self._by_caller: dict[Hashable, int] = {}
+        self._crowd = Crowd(capacity.calls)
+        # A call is in one of these at most, whatever tasks or threads of its service work for it.
         self._seats: dict[Call, Seat] = {}
         self._tickets: dict[Call, Turn] = {}
         self._paused: dict[Call, Lane] = {}
@@ -65,89 +66,83 @@ class Admission(Guard):
         """Refuse a call that there is no room for, before its message is received."""
         if call.method in self._free:
             return
-        who = _who(call)
         with self._lock:
-            own = self._by_caller.get(who, 0)
-            many = len(self._under_way) >= self._crowd and not self._has_room(own)
-            if many or (self.waiting and self._is_crowded(call)):
+            if (self.waiting and self._is_crowded(call)) or not self._crowd.enter(call, _who(call)):
                 self._refuse("no room for another call", self._blocking)
-            self._under_way[call] = who
-            self._by_caller[who] = own + 1
 
     def inspect(self, call: Call, request: Any) -> None:
-        """Let it go to its model, or have it wait."""
-        if call.method in self._free or call in self._seats:
+        """Let it go to its model, or have it wait. What has asked a model that blocks stays with those."""
+        if call.method in self._free:
             return
-        lane = self._lane(call)
+        lane = self._blocking if self._blocks(call.model, call.version) else self._others
+        seat = self._seats.get(call)
+        if seat is not None and (seat[0] is lane or seat[0] is self._blocking):
+            return
+        if lane is self._blocking:  # in a thread: its place is free when its work has really stopped
+            work_of(call).when_over(partial(self._leave, call))
+        if seat is not None:
+            self._leave(call)
         with self._lock:
-            if lane.take():
-                seat = self._seats[call] = Seat(lane, self._clock())
+            if not self._tickets and not self._paused and lane.take():  # as a rule
+                self._seats[call] = (lane, self._clock(), None)
             else:
-                self._wait(call, lane, begun=False)
-        if lane is self._blocking or call.closed:
-            self._watch(call, seat)
+                self._take(call, lane, begun=seat is not None)
+        if call.closed:  # settled meanwhile by another thread
+            self._leave(call)
+            raise Refusal("CANCELLED", "the call has ended")
 
     def pause(self, call: Call) -> None:
         """The service waits for its caller: others may have the place. Not a thread's, which cannot stop."""
-        seat = self._seats.get(call)
-        if seat is not None and seat.lane is self._others:
-            with self._lock:
-                self._paused[call] = seat.lane
-            self._leave(call)
+        if call not in self._seats:
+            return
+        going: Collection[Turn] = ()
+        with self._lock:
+            seat = self._seats.get(call)
+            if seat is not None and seat[0] is self._others:
+                going = self._left(call, seat)
+                self._paused[call] = self._others
+        _tell(going)
 
     def resume(self, call: Call) -> None:
         """It goes on: when it is its turn."""
-        if call not in self._paused:
+        if call not in self._paused and call not in self._tickets:
             return
         with self._lock:
-            lane = self._paused.pop(call)
-            if lane.take():
-                self._seats[call] = Seat(lane, self._clock())
-            else:
-                self._wait(call, lane, begun=True)
+            lane = self._paused.get(call)
+            if lane is not None or call in self._tickets:
+                self._take(call, lane or self._others, begun=True)
 
     def settle(self, call: Call) -> None:
         """Give back whatever it has; what works on for it keeps its place."""
+        going: Collection[Turn] = ()
         with self._lock:
-            if call in self._under_way:
-                self._count_out(self._under_way.pop(call))
-            if call in self._paused:
+            self._crowd.leave(call)
+            if (seat := self._seats.get(call)) is not None:
+                if seat[0] is self._others:
+                    going = self._left(call, seat)
+            elif call in self._paused:
                 del self._paused[call]
-            if call in self._tickets:
+            elif call in self._tickets:
                 ticket = self._tickets.pop(call)
                 ticket.lane.leave(ticket)
                 ticket.turn.cancel()
-            seat = self._seats.get(call)
-            going = () if seat is None or seat.watched else self._left(call, seat)
-        _tell(going)
-
-    def _has_room(self, own: int) -> bool:
-        """Whether one who has *own* calls under way may have another, if that is up to its share."""
-        most = self._capacity.calls
-        return len(self._under_way) < most and own * (len(self._by_caller) + 1) < most
+        if going:
+            _tell(going)
 
     def _is_crowded(self, call: Call) -> bool:
         """Whether it would only be turned away from the queue; its model, and so its queue, is not known."""
         caller = _caller(call)
         return self._blocking.has_its_share(caller) or self._others.has_its_share(caller)
 
-    def _count_out(self, who: Hashable) -> None:
-        left = self._by_caller.pop(who) - 1
-        if left:
-            self._by_caller[who] = left
-
-    def _lane(self, call: Call) -> Lane:
-        return self._blocking if self._capacity.blocks(call.model, call.version) else self._others
-
-    def _watch(self, call: Call, seat: Seat) -> None:
-        """See that the place is given back: of what blocks, when its work has really stopped."""
-        if seat.lane is self._blocking:
-            seat.watched = True
-            work_of(call).when_over(partial(self._leave, call))
-        if call.closed:  # settled meanwhile by another thread
-            if not seat.watched:
-                self._leave(call)
-            raise Refusal("CANCELLED", "the call has ended")
+    def _take(self, call: Call, lane: Lane, *, begun: bool) -> None:
+        """Give it a place, or have it wait: for its turn, if it waits for one already. Under the lock."""
+        if (ticket := self._tickets.get(call)) is not None:
+            raise Later(partial(self._came, ticket, self._clock()), turn=ticket.turn, within=_time_left(call))
+        self._paused.pop(call, None)
+        if lane.take():
+            self._seats[call] = (lane, self._clock(), None)
+        else:
+            self._wait(call, lane, begun=begun)
 
     def _wait(self, call: Call, lane: Lane, *, begun: bool) -> NoReturn:
         """Put it in the queue; whoever has no room there any more is told. Under the lock."""
@@ -162,9 +157,9 @@ class Admission(Guard):
             self._refuse("no room in the queue", lane)
         self._tickets[call] = ticket
         for other in cast("list[Turn]", shed):
-            self._tickets.pop(other.call, None)
+            del self._tickets[other.call]
             other.turn.cancel()
-        longest = None if begun else self._capacity.wait
+        longest = None if begun else self._longest
         within = min((each for each in (left, longest) if each is not None), default=None)
         raise Later(partial(self._came, ticket, self._clock()), turn=turn, within=within)
 
@@ -172,17 +167,25 @@ class Admission(Guard):
         """Its turn, or the end of its waiting."""
         call, lane = ticket.call, ticket.lane
         call.queue_ns += int((self._clock() - since) * 1e9)
-        with self._lock:
-            seat = self._seats.get(call)
-            if seat is None:
-                self._tickets.pop(call, None)
-                lane.leave(ticket)
-                if call.closed:
-                    raise Refusal("CANCELLED", "the call has ended")
-                if (left := _time_left(call)) is not None and left <= 0:
+        if ticket.turn.cancelled():
+            with self._lock:
+                self._gave_up(ticket)
+                if not call.closed and (left := _time_left(call)) is not None and left <= 0:
                     raise Refusal("DEADLINE_EXCEEDED", "while it waited for its turn")
-                self._refuse("it waited too long, or had to make room", lane)
-        self._watch(call, seat)
+                if not call.closed:
+                    self._refuse("it waited too long, or had to make room", lane)
+        if call.closed:  # maybe before it took its turn
+            self._leave(call)
+            raise Refusal("CANCELLED", "the call has ended")
+
+    def _gave_up(self, ticket: Turn) -> None:
+        """It waits no more. A stream that goes on all the same is where it was before. Under the lock."""
+        call = ticket.call
+        if self._tickets.get(call) is ticket:
+            del self._tickets[call]
+            ticket.lane.leave(ticket)
+        if ticket.begun and not (call.closed or call in self._seats or call in self._tickets):
+            self._paused[call] = ticket.lane
 
     def _leave(self, call: Call) -> None:
         """It has left its model: others may go."""
@@ -192,26 +195,29 @@ class Admission(Guard):
         _tell(going)
 
     def _left(self, call: Call, seat: Seat) -> Collection[Turn]:
-        """Give its place back, and places to those who go next. Under the lock."""
+        """Give its place back, and places to those who go next: their turns cannot be cancelled any more, and
+        are to be told. Under the lock."""
         del self._seats[call]
-        lane = seat.lane
-        cost = max(0, int((self._clock() - seat.since) * 1e6))
-        self._learn(call.model, cost)
-        lane.ended(_caller(call) if lane.waiting else None, seat.ticket, cost)
-        going: list[Turn] = []
-        while lane.waiting and (ticket := lane.next()) is not None:
-            turn = cast("Turn", ticket)
-            del self._tickets[turn.call]
-            self._seats[turn.call] = Seat(lane, self._clock(), turn)
-            going.append(turn)
-        return going
-
-    def _learn(self, model: str, cost: int) -> None:
-        mean = self._means.get(model)
+        lane, since, ticket = seat
+        cost = int((self._clock() - since) * 1e6)
+        mean = self._means.get(call.model)
         if mean is not None:
-            self._means[model] = mean + (cost - mean) // 8
+            self._means[call.model] = mean + (cost - mean) // 8
         elif len(self._means) < MOST_MODELS:
-            self._means[model] = cost
+            self._means[call.model] = cost
+        lane.ended(_caller(call) if lane.waiting else None, ticket, cost)
+        if not lane.waiting:
+            return ()
+        going: list[Turn] = []
+        while (goes := lane.next()) is not None:
+            turn = cast("Turn", goes)
+            del self._tickets[turn.call]
+            if turn.turn.set_running_or_notify_cancel():
+                self._seats[turn.call] = (lane, self._clock(), turn)
+                going.append(turn)
+            else:  # it left just now
+                lane.declined(turn)
+        return going
 
     def _refuse(self, note: str, lane: Lane) -> NoReturn:
         after = lane.waiting * lane.mean / lane.slots / 1e6
@@ -222,8 +228,7 @@ class Admission(Guard):
 def _tell(going: Iterable[Turn]) -> None:
     """Those who go next. Not under the lock: whatever waits for a turn runs here."""
     for each in going:
-        if each.turn.set_running_or_notify_cancel():
-            each.turn.set_result(None)
+        each.turn.set_result(None)
 
 
 def _who(call: Call) -> Hashable:

@@ -75,6 +75,12 @@ class Lane:
         elif self.waiting and caller is not None:
             self._levels[caller.priority].charge(caller, cost)
 
+    def declined(self, ticket: Ticket) -> None:
+        """Whose turn it was did not want it any more: it pays nothing."""
+        self.free += 1
+        self._levels[ticket.caller.priority].ended(ticket, 0)
+        self._rest()
+
     def expected(self, caller: Caller) -> int:
         """Microseconds that one more call of *caller* would wait, as far as can be told."""
         level = self._levels[caller.priority]

@@ -13,7 +13,7 @@ from guardhouse.interceptors.limits.scopes import Scope
 from guardhouse.interceptors.methods import MODEL_NAMES, SERVICES
 
 from .grants import Decision, Grant
-from .limits import Limits
+from .limits import PRIORITIES, Limits
 from .patterns import covers
 from .rules import Binding, Role, Rule
 
@@ -93,7 +93,7 @@ def explain(
         model,
         tuple(_binding(binding, principal) for binding in bindings),
         tuple(sorted(grant.roles)),
-        limits(grant, left),
+        (*limits(grant, left), *(share(grant) if held else ())),
         (
             *(_rule(rule, method, model, deny=True) for rule in denies),
             *(_rule(rule, method, model, deny=False) for rule in allows),
@@ -114,6 +114,13 @@ def limits(held: Limits | Grant, left: Callable[[Budget], str] = lambda _: "") -
     slots = [_named(rule, f"{rule.most} at the same time") for rule in held.slots]
     budgets = [_named(budget, format_amount(budget.amount) + left(budget)) for budget in held.budgets]
     return (*rates, *slots, *budgets)
+
+
+def share(held: Role | Grant) -> tuple[str, ...]:
+    """Weight and priority at a busy model in words, where they are not those of everybody."""
+    weight = [] if held.weight == 1 else [f"weight {held.weight}"]
+    priority = PRIORITIES[held.priority]
+    return (*weight, *([] if priority == "normal" else [f"{priority} priority"]))
 
 
 def _named(scope: Scope, words: str) -> str:

@@ -19,38 +19,14 @@ from guardhouse.interceptors.refusal import Refusal
 from guardhouse.interceptors.verbs import Pending
 
 from .end import End
-from .service_context import NOTHING_SAID, Said, ServiceContext
+from .service_context import NOTHING_SAID, Said
 from .shapes import Target, Targets, cut_off, late, overdue, parse, render, time_left, trailers, waited
+from .threaded_context import Aborted, GuardedContext
 
 ENDING = (KeyboardInterrupt, GeneratorExit)  # the process or the generator is ending, not the call
 GRACE = 0.05  # seconds for grpc to say that a call it has cut off is over
 HANDLER = "the handler"  # works for its call until it has returned
 NO_DEADLINE = 1e9  # grpc.server says 9.2e18 seconds where the caller set none
-
-
-class _Aborted(Exception):  # noqa: N818 - what grpc's own abort raises, by the same idea
-    """Ends a handler behind the chain; the refusal it stands for is already noted."""
-
-
-class GuardedContext(ServiceContext):
-    """The servicer context as code behind the chain sees it; see `aio.GuardedContext`."""
-
-    __slots__ = ()
-    _way: Passage
-
-    def details(self) -> bytes:
-        """The words set so far, in UTF-8, as grpc.server gives them."""
-        return str(self._way.said.details or "").encode("utf-8", "replace")
-
-    def abort(self, code: Any, details: str | None = "") -> None:
-        """End the call with *code*."""
-        self._way.stopped = self._said().aborted(code, details, ())
-        raise _Aborted
-
-    def abort_with_status(self, status: Any) -> None:
-        """End the call with a `grpc.Status`."""
-        self._way.stopped = self._said().aborted(status.code, status.details, status.trailing_metadata)
-        raise _Aborted
 
 
 class Passage:
@@ -121,7 +97,7 @@ class Passage:
         call = self.call
         self.context, self._messages = context, messages
         remaining = context.time_remaining()
-        call.remaining = None if remaining is None or remaining > NO_DEADLINE else remaining
+        call.remaining = _given(call, remaining)
         if not context.add_callback(self._ended):  # it ended while it waited for a thread
             self._ended()
             raise Refusal("CANCELLED")
@@ -175,11 +151,11 @@ class Passage:
     def _model(self, step: Callable[..., Any], *given: Any) -> Any:
         """One step of the service's own code."""
         call = self.call
-        # Below 0 while it runs: who settles the call meanwhile can tell. It may have waited before.
+        # Below 0 while it runs: who settles the call meanwhile can tell. Waiting is no time of the model.
         call.model_ns += call.queue_ns - time.monotonic_ns()
         try:
             return step(*given)
-        except (Refusal, _Aborted, StopIteration, *ENDING):
+        except (Refusal, Aborted, StopIteration, *ENDING):
             raise
         except BaseException as error:  # a model that exits must not take the thread with it
             hidden = failed(self.call, error)
@@ -203,7 +179,7 @@ class Passage:
                     self._begin_answer()
                 self._pause()
                 yield raw
-                self._decided(self._chain.resume(self.call))
+                self._resume()
         finally:
             if close := getattr(responses, "close", None):
                 close()
@@ -211,6 +187,13 @@ class Passage:
     def _pause(self) -> None:
         for pause in self._chain.pauses:
             pause(self.call)
+
+    def _resume(self) -> None:
+        try:
+            self._decided(self._chain.resume(self.call))
+        except Refusal as refusal:  # also for a handler that swallows it
+            self.stopped = refusal
+            raise
 
     def _begin_answer(self) -> None:
         """See that the stream is on record before its first message leaves, where the ledger is strict."""
@@ -226,7 +209,7 @@ class Passage:
         try:
             raw = next(self._messages)
         finally:
-            self._decided(self._chain.resume(call))
+            self._resume()
         try:
             if call.requests or waited(call):
                 self._chain.again(call, incoming=True)
@@ -248,6 +231,8 @@ class Passage:
                 if overdue(self.call):
                     raise Refusal("DEADLINE_EXCEEDED", "our own limit")
             self._chain.finish(pending)
+            if self._ended.happened.is_set():
+                raise Refusal("CANCELLED", "the call ended while it waited")
             pending = self._chain.go_on(pending)
 
     def _requests(self) -> Iterator[Any]:
@@ -281,6 +266,14 @@ class Passage:
         self._ended.happened.wait(GRACE)
         self.stopped = cut_off(self._go_on())
         return self.stopped
+
+
+def _given(call: Call, remaining: float | None) -> float | None:
+    """Seconds from its opening that the caller of *call* gave us, of which *remaining* are left: it may have
+    waited for a thread since. None where it set no deadline."""
+    if remaining is None or remaining > NO_DEADLINE:
+        return None
+    return remaining if remaining <= 0 else remaining + (time.monotonic_ns() - call.opened_ns) * 1e-9
 
 
 class _Interceptor(grpc.ServerInterceptor):
