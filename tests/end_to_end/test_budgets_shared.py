@@ -153,6 +153,7 @@ def test_a_redis_in_trouble_and_well_again(
     assert reasons[""] == gate.calls() <= LIMIT
 
 
+@pytest.mark.soak
 async def test_callers_who_leave_at_any_moment_and_a_server_that_is_killed(
     serve: Callable[[str, str], Gate], store: str
 ) -> None:
