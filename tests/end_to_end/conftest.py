@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from gate import INFER, Gate, bearer, query, until
 from metering import scraped
+from redis_servers import HAS_REDIS, running
 from sink import Sink
 
 
@@ -62,3 +63,38 @@ def served(told):
     chain = ("guardhouse_chain_duration_seconds_count", frozenset())
     until(lambda: scraped(told)[chain] == 4)
     return scraped(told)
+
+
+@pytest.fixture
+def redis(tmp_path):
+    """A Redis of the test's own."""
+    with running(tmp_path / "redis") as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", pytest.param("redis", marks=HAS_REDIS)])
+def store(request, tmp_path):
+    """What `limits.store` is."""
+    if request.param == "sqlite":
+        return f"sqlite:{tmp_path / 'limits.db'}"
+    return request.getfixturevalue("redis").url
+
+
+@pytest.fixture
+def serve(request, tmp_path, sink):
+    """Starts a server of a name that keeps its limits in a store; it is ended with the test.
+
+    Its policy is what the module calls `SHARED`.
+    """
+    gates = []
+
+    def start(name, store):
+        made = Gate(tmp_path / name, sink.port)
+        (made.folder / "policy.yaml").write_text(request.module.SHARED)
+        gates.append(made)
+        return made.start("--set", f"limits.store={store}")
+
+    yield start
+    for gate in gates:
+        if gate.process.poll() is None:
+            gate.stop()

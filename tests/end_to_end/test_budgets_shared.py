@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
@@ -14,44 +14,11 @@ import pytest
 from callers import Callers
 from gate import INFER, Gate, bearer, query, until
 from racing import CALLERS, POLICY, leave, race
-from redis_servers import HAS_REDIS, RedisServer, running
-from sink import Sink
+from redis_servers import HAS_REDIS, RedisServer
 
 LIMIT = 3000  # calls: a five-hundredth is six
+SHARED = POLICY.format(budgets=f"[{{name: all, budget: {LIMIT} calls/day}}]")
 FAILS = ("BUDGETS_UNAVAILABLE", "")
-
-
-@pytest.fixture
-def redis(tmp_path: Path) -> Iterator[RedisServer]:
-    """A Redis of the test's own."""
-    with running(tmp_path / "redis") as server:
-        yield server
-
-
-@pytest.fixture(params=["sqlite", pytest.param("redis", marks=HAS_REDIS)])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """What `limits.store` is."""
-    if request.param == "sqlite":
-        return f"sqlite:{tmp_path / 'budgets.db'}"
-    return request.getfixturevalue("redis").url
-
-
-@pytest.fixture
-def serve(tmp_path: Path, sink: Sink) -> Iterator[Callable[[str, str], Gate]]:
-    """Starts a server of a name that keeps its budgets in a store; it is ended with the test."""
-    gates: list[Gate] = []
-
-    def start(name: str, store: str) -> Gate:
-        made = Gate(tmp_path / name, sink.port)
-        budgets = f"[{{name: all, budget: {LIMIT} calls/day}}]"
-        (made.folder / "policy.yaml").write_text(POLICY.format(budgets=budgets))
-        gates.append(made)
-        return made.start("--set", f"limits.store={store}")
-
-    yield start
-    for gate in gates:
-        if gate.process.poll() is None:
-            gate.stop()
 
 
 async def test_two_servers_race_one_budget_and_one_comes_back(

@@ -5,20 +5,18 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections import Counter
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import grpc
 import pytest
 from callers import ask
 from gate import INFER, OWN, Gate, bearer, query, until
 from racing import CALLERS, race
-from redis_servers import HAS_REDIS, RedisServer, running
-from sink import Sink
+from redis_servers import HAS_REDIS, RedisServer
 
 BURST, SLOTS = 200, 6
 AHEAD = BURST // 20  # what a server may have drawn and not spent
-POLICY = f"""
+SHARED = f"""
 roles:
   racer:
     allow: [{{methods: [ModelInfer], models: [double]}}]
@@ -31,38 +29,6 @@ bindings:
   - {{role: sharer, claim: {{roles: sharer}}}}
 """
 Serve = Callable[[str, str], Gate]
-
-
-@pytest.fixture
-def redis(tmp_path: Path) -> Iterator[RedisServer]:
-    """A Redis of the test's own."""
-    with running(tmp_path / "redis") as server:
-        yield server
-
-
-@pytest.fixture(params=["sqlite", pytest.param("redis", marks=HAS_REDIS)])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """What `limits.store` is."""
-    if request.param == "sqlite":
-        return f"sqlite:{tmp_path / 'limits.db'}"
-    return request.getfixturevalue("redis").url
-
-
-@pytest.fixture
-def serve(tmp_path: Path, sink: Sink) -> Iterator[Serve]:
-    """Starts a server of a name that keeps its limits in a store; it is ended with the test."""
-    gates: list[Gate] = []
-
-    def start(name: str, store: str) -> Gate:
-        made = Gate(tmp_path / name, sink.port)
-        (made.folder / "policy.yaml").write_text(POLICY)
-        gates.append(made)
-        return made.start("--set", f"limits.store={store}")
-
-    yield start
-    for gate in gates:
-        if gate.process.poll() is None:
-            gate.stop()
 
 
 def degraded(gate: Gate, count: int = 0) -> int:

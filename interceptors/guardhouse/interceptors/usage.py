@@ -62,10 +62,12 @@ class ReportedTokens(Guard):
 
     def release(self, call: Call, response: Any) -> Any:
         """Count the tokens of *response*."""
-        if call.method in ANSWERS:
-            answer = getattr(response, "infer_response", response)  # of a stream
-            if told := getattr(answer, "parameters", None):
-                _count(call, told)
+        if call.method not in ANSWERS:
+            return response
+        # To look for what is not there costs protobuf more than all else here.
+        answer = response if call.method == MODEL_INFER else getattr(response, "infer_response", response)
+        if told := getattr(answer, "parameters", None):
+            _count(call, told)
         return response
 
 

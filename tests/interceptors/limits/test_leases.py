@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from guardhouse.interceptors.limits import leases as module
 from guardhouse.interceptors.limits.buckets import Draw
 from guardhouse.interceptors.limits.gcra import Limit, limit
-from guardhouse.interceptors.limits.leases import LAPSE, PAUSE, Leases, ahead
+from guardhouse.interceptors.limits.leases import LAPSE, Leases, ahead
+from guardhouse.interceptors.limits.reach import PAUSE, PROBE
 from guardhouse.interceptors.limits.stores import Store
 from guardhouse.interceptors.limits.stores.memory import MemoryStore
 
@@ -231,3 +232,25 @@ def test_a_store_that_still_hangs_is_not_waited_for_again(leases: Make) -> None:
     assert first.alone
     assert second is not None
     assert second.alone
+
+
+def test_a_store_that_answers_again_is_found_out_by_calls_that_do_not_wait(leases: Make) -> None:
+    """Long before anybody would wait for it again: a call that is decided here alone has it asked as well."""
+    store, clock = Troubled(MemoryStore()), Clock()
+    kept, rate = leases(store, clock), Draw("a", FAST)
+    store.fails = True
+    assert kept.fetch([rate]).alone
+    store.fails = False
+    asked = store.asked
+    clock.now += PROBE
+    first = kept.draw([rate], clock.now)
+    end = time.monotonic() + 30
+    while store.asked == asked and time.monotonic() < end:
+        time.sleep(0.001)
+    while (found := kept.draw([rate], clock.now)) and found.alone and time.monotonic() < end:
+        time.sleep(0.001)
+
+    assert PROBE < PAUSE
+    assert first is not None
+    assert first.alone
+    assert found is None or not found.alone

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from guardhouse.interceptors.limits import shared_slots as module
-from guardhouse.interceptors.limits.leases import PAUSE
+from guardhouse.interceptors.limits.reach import PAUSE
 from guardhouse.interceptors.limits.shared_slots import FULL, SECONDS, SharedSlots
 from guardhouse.interceptors.limits.slots import TAKEN, Slot, Taken
 from guardhouse.interceptors.limits.stores import Hold, Store, StoreError

@@ -24,11 +24,10 @@ from .asker import Asker, Question
 from .buckets import Answer, Buckets, Draw, Key
 from .gcra import Limit
 from .gcra import limit as pace_of
+from .reach import Reach
 from .stores import Drawn, Drip, Store
 
 PATIENCE: Final = 0.02  # seconds that a call waits for the store
-PAUSE: Final = 0.5  # seconds for which nobody waits for it after that
-PROBE: Final = 0.1  # seconds between two calls that have it asked meanwhile, without waiting
 BEGIN: Final = 1.0  # seconds that the start may wait for it
 LAPSE: Final = 1.0  # seconds for which units in hand may be spent
 MOST: Final = 100_000  # holders of whom something is remembered here; the store knows all
@@ -66,8 +65,7 @@ class Leases:
         self._alone = Buckets()  # while the store does not answer
         self._leases: Bounded[Key, _Lease] = Bounded(MOST)
         self._lock = threading.Lock()
-        self._away_until = self._probe_at = 0.0
-        self._asked_at = math.inf  # when the question was asked that is not answered yet
+        self._reach = Reach(clock)
         self._asker: Asker[Key, Want] = Asker("guardhouse-rates", self._ask)
         # A connection takes longer than a call would wait for: it is made before the first one comes.
         self._want([Draw("guardhouse starts", pace_of(1.0, 1))], 0.0).over.wait(BEGIN)
@@ -82,10 +80,9 @@ class Leases:
         with self._lock:
             if answer := self._known(draws, now) or self._pay(draws, now):
                 return answer
-        if now >= self._away_until and now - self._asked_at <= PATIENCE:
+        if self._reach.is_near(now, PATIENCE):
             return None
-        if now >= self._probe_at:  # nobody waits, but somebody must find out that it answers again
-            self._probe_at = now + PROBE
+        if self._reach.is_to_probe(now):
             self._want(draws, now)
         return self._by_itself(draws, now)
 
@@ -95,8 +92,8 @@ class Leases:
         while (answer := self.draw(draws, now)) is None:
             question = self._want(draws, now)
             if not question.over.wait(max(0.0, end - now)) or not question.well:
-                self._away_until = (now := self._clock()) + PAUSE
-                return self._by_itself(draws, now)
+                self._reach.lost()
+                return self._by_itself(draws, self._clock())
             if (now := self._clock()) >= end:  # it answers, and others are quicker
                 return self.draw(draws, now) or Answer(PATIENCE)
         return answer
@@ -173,19 +170,13 @@ class Leases:
         for start in range(0, len(keys), AT_ONCE):
             some = keys[start : start + AT_ONCE]
             drips = [self._drip(key, *wants[key]) for key in some]
-            found = self._told(drips)
+            with self._reach.asked():
+                found = self._store.draw(drips)
             now = self._clock()
             with self._lock:
                 for key, drip, drawn in zip(some, drips, found, strict=True):
                     self._put(key, drip, drawn, now)
-        self._away_until = 0.0
-
-    def _told(self, drips: Sequence[Drip]) -> Sequence[Drawn]:
-        self._asked_at = self._clock()
-        try:
-            return self._store.draw(drips)
-        finally:
-            self._asked_at = math.inf
+        self._reach.found()
 
     def _drip(self, key: Key, least: int, most: int) -> Drip:
         holder, limit = key

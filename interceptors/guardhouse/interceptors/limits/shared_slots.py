@@ -9,7 +9,6 @@ in as many as the limit says, and says so.
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +18,8 @@ from uuid import uuid4
 from guardhouse.interceptors.chain import LOG
 
 from .asker import Asker, Question
-from .leases import BEGIN, PAUSE, PROBE
+from .leases import BEGIN
+from .reach import Reach
 from .slots import Slot, Taken
 from .stores import Hold, Store, StoreError
 
@@ -63,8 +63,8 @@ class SharedSlots:
         self._process = uuid4().hex
         self._held: dict[str, _Held] = {}
         self._lock = threading.Lock()
-        self._away_until = self._probe_at = self._tidy_at = 0.0
-        self._asked_at = math.inf  # when the question was asked that is not answered yet
+        self._tidy_at = 0.0
+        self._reach = Reach(clock)
         self._asker: Asker[str, Want] = Asker("guardhouse-slots", self._ask, self._tidy, LOOK)
         self._asker.want({"guardhouse starts": (0, 1)}, lambda one, _: one).over.wait(BEGIN)  # as there
 
@@ -79,10 +79,9 @@ class SharedSlots:
             for place in lacking:
                 if now < self._held[slots[place].holder].full:
                     return Taken(place)
-        if now >= self._away_until and now - self._asked_at <= PATIENCE:
+        if self._reach.is_near(now, PATIENCE):
             return None
-        if now >= self._probe_at:  # nobody waits, but somebody must find out that it answers again
-            self._probe_at = now + PROBE
+        if self._reach.is_to_probe(now):
             self._want(slots, now)
         return self._by_itself(slots)
 
@@ -92,7 +91,7 @@ class SharedSlots:
         while (taken := self.take(slots)) is None:
             question = self._want(slots, now)
             if not question.over.wait(max(0.0, end - now)) or not question.well:
-                self._away_until = self._clock() + PAUSE
+                self._reach.lost()
                 return self._by_itself(slots)
             if (now := self._clock()) >= end:  # it answers, and others are quicker
                 return self.take(slots) or Taken(0)
@@ -162,7 +161,7 @@ class SharedSlots:
                 # Calls may have been quicker than this, and have used all that there was in hand.
                 if short and held.granted <= held.used:
                     held.full = full
-        self._away_until = 0.0
+        self._reach.found()
 
     def _tell(self, holds: Sequence[Hold]) -> None:
         """Have the store hold so many slots. Calls may use what it grants once it has answered."""
@@ -170,11 +169,8 @@ class SharedSlots:
         with self._lock:
             for hold in holds:
                 self._held[hold.name].unsure = now + SECONDS
-        self._asked_at = now
-        try:
+        with self._reach.asked():
             granted = self._store.hold(self._process, holds, SECONDS)
-        finally:
-            self._asked_at = math.inf
         with self._lock:
             for hold, count in zip(holds, granted, strict=True):
                 held = self._held[hold.name]
