@@ -235,3 +235,9 @@ def test_an_empty_tensor_and_a_large_one(gate, token):
             request = query("double", np.ones(count, np.float32)).SerializeToString()
             answer = method(request, metadata=bearer(token), timeout=30)
             assert answer.raw_output_contents[0] == np.full(count, 2, np.float32).tobytes()
+
+
+def test_the_start_up_report_tells_of_limits_beside_those_of_roles(tight):
+    """There are none here but the roles' own, which stand with the roles: nothing else is said of rates."""
+    assert tight.report["limits"] == ["what was used is kept in memory"]
+    assert "trickle (1 calls in 3600 s, 2 at once for each principal)" in tight.report["roles"]

@@ -7,7 +7,7 @@ from guardhouse.interceptors.documents.units import format_duration, format_size
 from guardhouse.interceptors.limits.stores.redis_url import parse
 from guardhouse.interceptors.loopback import is_loopback
 from guardhouse.interceptors.policy import Policy
-from guardhouse.interceptors.policy.explain import limits, share
+from guardhouse.interceptors.policy.explain import in_words, limits, share
 
 from .assembly import Parts
 from .config import Config, Limits, Metrics
@@ -43,7 +43,7 @@ def _limits(policy: Policy, settings: Limits) -> str | list[str]:
     if not any(policy.limits):
         return "none"
     url = settings.store if settings.store.startswith(("memory", "sqlite:")) else parse(settings.store).shown
-    return [*limits(policy.listed), f"what was used is kept in {url}"]
+    return [*in_words(policy.listed), f"what was used is kept in {url}"]
 
 
 def _metrics(settings: Metrics | None, address: str) -> str | list[str]:

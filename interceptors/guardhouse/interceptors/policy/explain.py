@@ -104,13 +104,19 @@ def explain(
 
 
 def limits(held: Limits | Grant, left: Callable[[Budget], str] = lambda _: "") -> tuple[str, ...]:
-    """Limits in words, with their names; that there is no rate is told too.
+    """All limits of somebody in words; that there is no rate is told too. *left*: see `in_words`."""
+    said = in_words(held, left)
+    return said if held.rates else ("no rate limit", *said)
+
+
+def in_words(held: Limits | Grant, left: Callable[[Budget], str] = lambda _: "") -> tuple[str, ...]:
+    """Limits in words, with their names.
 
     Args:
-        held: All of them.
+        held: Those to tell of.
         left: What is left of a budget, in words; "" where nobody knows.
     """
-    rates = [_named(rule, rate_words(rule.rate, rule.unit)) for rule in held.rates] or ["no rate limit"]
+    rates = [_named(rule, rate_words(rule.rate, rule.unit)) for rule in held.rates]
     slots = [_named(rule, f"{rule.most} at the same time") for rule in held.slots]
     budgets = [_named(budget, format_amount(budget.amount) + left(budget)) for budget in held.budgets]
     return (*rates, *slots, *budgets)
