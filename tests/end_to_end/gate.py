@@ -63,6 +63,8 @@ models:
   - {name: patient, python: "witness_model:patient"}
   - {name: large, python: "witness_model:large"}
   - {name: broken, python: "witness_model:broken"}
+  - {name: spell, python: "witness_model:spell"}
+  - {name: tick, python: "witness_model:tick"}
   - {name: misshapen, python: "witness_model:misshapen"}
 """
 

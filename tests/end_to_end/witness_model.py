@@ -51,3 +51,26 @@ def broken(x):
 def misshapen(x):
     os.write(WITNESS, b".")
     return np.zeros((2, 2), dtype=np.float32)
+
+
+@model(inputs={"x": ("FP32", [-1])}, outputs={"y": ("FP32", [1])})
+def spell(x):
+    try:
+        for each in x:
+            os.write(WITNESS, b"s")
+            if each < 0:
+                raise RuntimeError(f"{CANARY} in {__file__}")
+            yield np.array([each])
+    finally:
+        os.write(WITNESS, b"|")
+
+
+@model(inputs={"x": ("FP32", [-1])}, outputs={"y": ("FP32", [1])})
+async def tick(x):
+    try:
+        for each in x:
+            os.write(WITNESS, b"t")
+            yield np.array([each])
+            await asyncio.sleep(0)
+    finally:
+        os.write(WITNESS, b"|")

@@ -158,7 +158,8 @@ def carriers(key: str, **choice: Any) -> Iterator[Any]:
         "SHARED_MEMORY_REGION",
         "headers",
         "classification",
-        "triton_enable_empty_final_response",
+        "triton_final_response",
+        "TRITON_ENABLE_EMPTY_FINAL_RESPONSE",
         "Triton_x",
         "guardhouse",
         "guardhouse-principal",
@@ -177,7 +178,7 @@ def test_parameters_that_are_not_the_caller_s_are_refused(key: str) -> None:
 @pytest.mark.parametrize("choice", ["bool_param", "int64_param", "double_param", "uint64_param"])
 def test_plain_parameters_pass(choice: str) -> None:
     """Keys of one's own, and sequence_…, pass with every kind of value."""
-    for key in ("temperature", "sequence_id", "k" * 128):
+    for key in ("temperature", "sequence_id", "triton_enable_empty_final_response", "k" * 128):
         assert [reason_of(request) for request in carriers(key, **{choice: 1})] == [""] * 3
 
 

@@ -73,12 +73,13 @@ def question(*, raw: bool = True, **fields: Any) -> Any:
     return request
 
 
-def test_only_the_six_core_methods_are_served(served: dict[str, Any]) -> None:
-    """The streaming and repository methods that the protocol file declares do not exist on the server."""
+def test_only_the_core_methods_and_the_stream_are_served(served: dict[str, Any]) -> None:
+    """The other methods that the protocol file declares do not exist on the server."""
     assert sorted(path.rpartition("/")[2] for path in served) == [
         "ModelInfer",
         "ModelMetadata",
         "ModelReady",
+        "ModelStreamInfer",
         "ServerLive",
         "ServerMetadata",
         "ServerReady",

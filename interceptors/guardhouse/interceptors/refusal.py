@@ -37,6 +37,7 @@ REASONS: Final[Mapping[str, Answer]] = MappingProxyType(
         "MODEL_UNPRICED": Answer(StatusCode.PERMISSION_DENIED, "this model has no price"),
         "METHOD_UNKNOWN": Answer(StatusCode.UNIMPLEMENTED, "this server has no such method"),
         "MODEL_UNKNOWN": Answer(StatusCode.NOT_FOUND, "no such model or version"),
+        "MODEL_STREAMS": Answer(StatusCode.UNIMPLEMENTED, "this model answers on ModelStreamInfer only"),
         "MESSAGE_MISSING": Answer(StatusCode.INVALID_ARGUMENT, "the call carried no message"),
         "MESSAGE_UNREADABLE": Answer(StatusCode.INVALID_ARGUMENT, "the message is not valid protobuf"),
         "TOO_LARGE": Answer(StatusCode.RESOURCE_EXHAUSTED, "the message is too large"),

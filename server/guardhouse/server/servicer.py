@@ -1,4 +1,4 @@
-"""The six core methods of the Open Inference Protocol v2, for the models that are loaded.
+"""The core methods of the Open Inference Protocol v2, and its stream, for the models that are loaded.
 
 They stand behind the chain, which has validated and authorized before. What they refuse they refuse as every
 guard does, with `Refusal`; any other exception is the model's, and the chain keeps its text.
@@ -8,7 +8,8 @@ guard does, with `Refusal`; any other exception is the model's, and the chain ke
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
+from contextlib import aclosing
 from typing import Any
 
 import grpc
@@ -19,6 +20,8 @@ from guardhouse.protos import inference_pb2 as pb
 from guardhouse.protos.inference_pb2_grpc import GRPCInferenceServiceServicer
 
 from .models import Model, Models
+from .models.base import Array
+from .streaming import EMPTY_FINAL, answered, marked
 from .tensors import decode, encode, parameters
 
 SERVICE = "inference.GRPCInferenceService"
@@ -30,6 +33,9 @@ MESSAGES: dict[str, tuple[Any, Any]] = {
     "ModelMetadata": (pb.ModelMetadataRequest, pb.ModelMetadataResponse),
     "ModelInfer": (pb.ModelInferRequest, pb.ModelInferResponse),
 }
+
+
+NOTHING = pb.InferParameter()
 
 
 def _always() -> bool:
@@ -92,25 +98,67 @@ class Inference(GRPCInferenceServiceServicer):
         """Ask the model; answer in the form, raw or typed, of the question.
 
         Raises:
-            Refusal: MODEL_UNKNOWN, or a TENSOR_… reason for what does not fit the model's signature.
+            Refusal: MODEL_UNKNOWN, MODEL_STREAMS, or a TENSOR_… reason for what does not fit the model's
+                signature.
             Exception: Whatever the model raises, or `ModelBroken`.
         """
         model = self._find(request.model_name, request.model_version)
+        if model.streams:
+            raise Refusal("MODEL_STREAMS")
         check_signature(request, model.signature)
-        given = await model.infer(decode(request), parameters(request.parameters))
-        asked = [output.name for output in request.outputs] or given
-        response = pb.ModelInferResponse(model_name=model.name, model_version=model.version, id=request.id)
-        declared = model.signature.output_by_name
-        encode(
-            response, [(declared[name], given[name]) for name in asked], raw=bool(request.raw_input_contents)
-        )
-        return response
+        return _response(request, model, await model.infer(decode(request), _parameters(request)))
+
+    async def ModelStreamInfer(
+        self, request_iterator: AsyncIterator[pb.ModelInferRequest], context: Any
+    ) -> AsyncGenerator[pb.ModelStreamInferResponse, None]:
+        """Answer each question as `ModelInfer` would, or as often as its model does; see `streaming`."""
+        async with aclosing(
+            answered(request_iterator, self._responses, context.invocation_metadata())
+        ) as given:
+            async for message in given:
+                yield message
+
+    async def _responses(self, request: pb.ModelInferRequest) -> AsyncGenerator[pb.ModelInferResponse, None]:
+        model = self._find(request.model_name, request.model_version)
+        if not model.streams:
+            yield marked(await self.ModelInfer(request, None), last=True)
+            return
+        check_signature(request, model.signature)
+        async with aclosing(model.stream(decode(request), _parameters(request))) as given:
+            async for outputs in given:  # which of them is the last is not known before the end
+                yield marked(_response(request, model, outputs), last=False)
+        if request.parameters and request.parameters.get(EMPTY_FINAL, NOTHING).bool_param:
+            yield marked(_headed(request, model), last=True)
 
     def _find(self, name: str, version: str) -> Model:
         model = self._models.get(name, version)
         if model is None:
             raise Refusal("MODEL_UNKNOWN")
         return model
+
+
+def _parameters(request: pb.ModelInferRequest) -> dict[str, bool | int | float | str]:
+    """Those of *request* that are for its model."""
+    found = parameters(request.parameters)
+    found.pop(EMPTY_FINAL, None)
+    return found
+
+
+def _response(
+    request: pb.ModelInferRequest, model: Model, given: Mapping[str, Array]
+) -> pb.ModelInferResponse:
+    """What *model* has *given*, as far as it was asked for, in the form of the question."""
+    asked = [output.name for output in request.outputs] or given
+    response = _headed(request, model)
+    declared = model.signature.output_by_name
+    outputs = [(declared[name], given[name]) for name in asked]
+    encode(response, outputs, raw=bool(request.raw_input_contents))
+    return response
+
+
+def _headed(request: pb.ModelInferRequest, model: Model) -> pb.ModelInferResponse:
+    """An answer to *request* without outputs."""
+    return pb.ModelInferResponse(model_name=model.name, model_version=model.version, id=request.id)
 
 
 def _metadata(tensors: Iterable[Tensor]) -> list[pb.ModelMetadataResponse.TensorMetadata]:
@@ -124,9 +172,15 @@ def _metadata(tensors: Iterable[Tensor]) -> list[pb.ModelMetadataResponse.Tensor
 
 def handlers(servicer: Inference) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
     """What serves each path. Methods that are not here do not exist, to whoever may know that."""
-    return {
+    found: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
         f"/{SERVICE}/{method}": grpc.unary_unary_rpc_method_handler(
             getattr(servicer, method), asks.FromString, answers.SerializeToString
         )
         for method, (asks, answers) in MESSAGES.items()
     }
+    found[f"/{SERVICE}/ModelStreamInfer"] = grpc.stream_stream_rpc_method_handler(
+        servicer.ModelStreamInfer,
+        pb.ModelInferRequest.FromString,
+        pb.ModelStreamInferResponse.SerializeToString,
+    )
+    return found

@@ -27,6 +27,7 @@ RESERVED: Final = frozenset(
     }
 )
 RESERVED_PREFIXES: Final = ("triton_", "guardhouse")
+TAKEN: Final = frozenset({"triton_enable_empty_final_response"})  # what we have, of what is reserved
 
 
 def is_model_name(name: str) -> bool:
@@ -74,7 +75,7 @@ def check_parameters(parameters: Mapping[str, Any], where: str) -> None:
         if not 0 < len(key) <= 128 or not key.isascii() or not key.isprintable():
             raise Refusal("PARAMETER_INVALID", say=f"a key of {where} is empty, too long or badly formed")
         plain = key.lower()
-        if plain in RESERVED or plain.startswith(RESERVED_PREFIXES):
+        if key not in TAKEN and (plain in RESERVED or plain.startswith(RESERVED_PREFIXES)):
             raise Refusal("PARAMETER_INVALID", say=f"a key of {where} is reserved")
         if value.WhichOneof("parameter_choice") is None:
             raise Refusal("PARAMETER_INVALID", say=f"a parameter of {where} has no value")

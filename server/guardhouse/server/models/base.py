@@ -6,7 +6,7 @@ import asyncio
 import concurrent.futures
 import contextvars
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from concurrent.futures import Executor, Future
 from typing import Any, ParamSpec, Protocol, TypeVar
 
@@ -63,6 +63,10 @@ class Model(Protocol):
     def blocks(self) -> bool:
         """Whether it runs in one of the threads for models that block."""
 
+    @property
+    def streams(self) -> bool:
+        """Whether it gives any number of answers to one question, and is asked by `stream` alone."""
+
     async def infer(self, inputs: Mapping[str, Array], parameters: Parameters) -> dict[str, Array]:
         """All outputs by name, of the declared datatypes and shapes.
 
@@ -74,6 +78,11 @@ class Model(Protocol):
             ModelBroken: It gave something else than it declares.
             Exception: Whatever the model raises.
         """
+
+    def stream(
+        self, inputs: Mapping[str, Array], parameters: Parameters
+    ) -> AsyncGenerator[dict[str, Array], None]:
+        """The answers to one question, each as `infer` gives its one. Close it when no more are wanted."""
 
     def close(self) -> None:
         """Let go of what it holds."""

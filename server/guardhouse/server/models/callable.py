@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from concurrent.futures import Executor
+from contextlib import aclosing
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
 from guardhouse.interceptors.validation.signature import Signature
 
+from . import answers
 from .base import LEAVING, Array, ModelBroken, ModelLoadError, Parameters, beside, named
 
 REFERENCE = "write python: package.module:object"
@@ -22,7 +24,8 @@ DECLARE = "put @model(inputs={...}, outputs={...}) on it (from guardhouse.server
 class CallableModel:
     """A Python callable as a model.
 
-    A blocking callable runs in the executor beside the event loop, an async one on the loop.
+    A blocking callable runs in the executor beside the event loop, an async one on the loop. A generator,
+    of either kind, gives many answers to one question.
     """
 
     name: str
@@ -33,18 +36,30 @@ class CallableModel:
     is_async: bool
     takes_parameters: bool
     release: Callable[[], object] | None
+    streams: bool = False
     platform: str = "python"
 
     async def infer(self, inputs: Mapping[str, Array], parameters: Parameters) -> dict[str, Array]:
         """See `Model.infer`."""
-        arguments: dict[str, Any] = dict(inputs)
-        if self.takes_parameters:
-            arguments["parameters"] = parameters
+        arguments = self._arguments(inputs, parameters)
         if self.is_async:
             result = await self._run_here(arguments)
         else:
             result = await beside(self.executor, self.run, **arguments)
         return named(result, self.signature)
+
+    async def stream(
+        self, inputs: Mapping[str, Array], parameters: Parameters
+    ) -> AsyncGenerator[dict[str, Array], None]:
+        """See `Model.stream`."""
+        given = self.run(**self._arguments(inputs, parameters))
+        results = answers.here(given) if self.is_async else answers.in_threads(self.executor, given)
+        async with aclosing(results):
+            async for result in results:
+                yield named(result, self.signature)
+
+    def _arguments(self, inputs: Mapping[str, Array], parameters: Parameters) -> dict[str, Any]:
+        return {**inputs, "parameters": parameters} if self.takes_parameters else dict(inputs)
 
     async def _run_here(self, arguments: Mapping[str, Any]) -> object:
         try:
@@ -86,9 +101,17 @@ def load_callable(reference: str, *, name: str, version: str, executor: Executor
     signature = getattr(found, "signature", None) or getattr(run, "signature", None)
     if not isinstance(signature, Signature):
         raise ModelLoadError(f"{entry}: it has no signature; {DECLARE}")
-    is_async = inspect.iscoroutinefunction(run) or inspect.iscoroutinefunction(type(run).__call__)
+    is_async = _is(run, inspect.iscoroutinefunction) or _is(run, inspect.isasyncgenfunction)
+    streams = _is(run, inspect.isgeneratorfunction) or _is(run, inspect.isasyncgenfunction)
     takes_parameters = _takes_parameters(run, signature, entry)
-    return CallableModel(name, version, signature, run, executor, is_async, takes_parameters, release)
+    return CallableModel(
+        name, version, signature, run, executor, is_async, takes_parameters, release, streams
+    )
+
+
+def _is(run: Any, kind: Callable[[Any], bool]) -> bool:
+    """Whether *run*, or what calling it runs, is of that *kind*."""
+    return kind(run) or kind(type(run).__call__)
 
 
 def _find(reference: str, entry: str) -> Any:

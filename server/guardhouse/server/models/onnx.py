@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,10 +45,17 @@ class OnnxModel:
     executor: Executor
     platform: str = "onnxruntime_onnx"
     blocks: bool = True
+    streams: bool = False
 
     async def infer(self, inputs: Mapping[str, Array], parameters: Parameters) -> dict[str, Array]:
         """See `Model.infer`. Refuses BYTES that are not UTF-8, since strings in ONNX are."""
         return named(await beside(self.executor, self._run, inputs), self.signature)
+
+    async def stream(
+        self, inputs: Mapping[str, Array], parameters: Parameters
+    ) -> AsyncGenerator[dict[str, Array], None]:
+        """See `Model.stream`: its one answer."""
+        yield await self.infer(inputs, parameters)
 
     def _run(self, inputs: Mapping[str, Array]) -> tuple[Array, ...]:
         feed = {name: _texts(array) if array.dtype.kind == "O" else array for name, array in inputs.items()}
