@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import queue
+from contextlib import aclosing
 
 import grpc
 import numpy as np
 import pytest
 import tritonclient.grpc as triton
 from gate import bearer, query, until
-from test_peers import tensor, triton_settings
+from test_peers import credentials, tensor, triton_settings
 
+from guardhouse.clients import AsyncClient, Client, NotFound, ServerError
 from guardhouse.protos import inference_pb2 as pb
 from guardhouse.protos.inference_pb2_grpc import GRPCInferenceServiceStub
 
@@ -167,3 +169,32 @@ def test_tritonclient_streams(gate, operator):
         False,
         True,
     ]
+
+
+def test_our_client_streams(gate):
+    """Each answer as it comes, plain numbers in the declared datatype; a failure after two of them."""
+    shown = credentials(gate, gate.token("operator"))
+    with Client(gate.target, credentials=shown) as client:
+        found = [each["y"].tolist() for each in client.stream("spell", [1, 2, 3])]
+        broken = client.stream("spell", {"x": np.array([1, 2, -1], np.float32)})
+        began = [next(broken)["y"].tolist(), next(broken)["y"].tolist()]
+        with pytest.raises(ServerError) as failed:
+            next(broken)
+        with pytest.raises(NotFound):
+            next(client.stream("nothing", {"x": np.array([1], np.float32)}))
+
+    assert found == [[1], [2], [3]]
+    assert began == [[1], [2]]
+    assert failed.value.reason == "MODEL_FAILED"
+
+
+async def test_our_async_client_streams(gate):
+    """The same; leaving it in the middle ends the model's work."""
+    shown, ended = credentials(gate, gate.token("operator")), gate.calls(b"|")
+    async with AsyncClient(gate.target, credentials=shown) as client:
+        found = [each["y"].tolist() async for each in client.stream("tick", [1, 2])]
+        async with aclosing(client.stream("tick", [1.0] * 100_000)) as answers:
+            assert (await anext(answers))["y"].tolist() == [1]
+
+    assert found == [[1], [2]]
+    until(lambda: gate.calls(b"|") == ended + 2)

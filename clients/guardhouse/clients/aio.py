@@ -3,7 +3,7 @@
 # ruff: noqa: ASYNC109 - the timeout of a call is its deadline on the wire, not that of a coroutine
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, Self
 
@@ -14,7 +14,8 @@ from guardhouse.protos import guardhouse_pb2_grpc, inference_pb2_grpc
 
 from .base import BaseClient
 from .calls import Answer, Flow, Metadata, Send, T, Wait
-from .messages import Identity, ModelInfo, Parameter, Result, ServerInfo
+from .errors import from_rpc
+from .messages import Identity, ModelInfo, Parameter, Result, ServerInfo, streamed
 
 
 class AsyncClient(BaseClient):
@@ -60,6 +61,45 @@ class AsyncClient(BaseClient):
                 raw=raw,
             )
         )
+
+    async def stream(
+        self,
+        model: str,
+        inputs: Mapping[str, npt.ArrayLike] | npt.ArrayLike,
+        *,
+        version: str = "",
+        outputs: Iterable[str] | None = None,
+        parameters: Mapping[str, Parameter] | None = None,
+        request_id: str = "",
+        timeout: float | None = None,
+        metadata: Metadata = (),
+    ) -> AsyncGenerator[Result, None]:
+        """Ask a model that gives many answers, and yield each as it comes; see `Client.stream`."""
+        step = await self._drive(
+            self._calls.question(
+                model,
+                inputs,
+                version=version,
+                outputs=outputs,
+                parameters=parameters,
+                request_id=request_id,
+                timeout=timeout,
+                metadata=metadata,
+            )
+        )
+        call = self._method(step.method)(
+            iter((step.request,)),
+            timeout=step.timeout,
+            metadata=step.metadata,
+            wait_for_ready=self._wait_for_ready,
+        )
+        try:
+            async for message in call:
+                yield streamed(message)
+        except grpc.RpcError as failure:
+            raise from_rpc(failure) from failure
+        finally:
+            call.cancel()
 
     async def metadata(self, model: str, *, version: str = "", timeout: float | None = None) -> ModelInfo:
         """Return what the model takes and gives."""

@@ -104,6 +104,34 @@ class Calls:
             raise
         return messages.result(answer.message, answer.trace_id)
 
+    def question(
+        self,
+        model: str,
+        inputs: Any,
+        *,
+        version: str = "",
+        outputs: Iterable[str] | None = None,
+        parameters: Mapping[str, Parameter] | None = None,
+        request_id: str = "",
+        timeout: float | None = None,
+        metadata: Metadata = (),
+    ) -> Flow[Send]:
+        """What to open a stream with; see `Client.stream`. Never sent twice: it may have been answered."""
+        deadline = self._deadline(timeout)
+        arrays = yield from self._arrays(model, version, inputs, deadline, metadata)
+        request = messages.infer_request(
+            model,
+            arrays,
+            version=version,
+            outputs=outputs,
+            parameters=parameters,
+            request_id=request_id,
+            raw=True,
+        )
+        left = max(deadline - self.clock(), 0.0)
+        wants_status = ("triton_grpc_error", "true")
+        return Send("ModelStreamInfer", request, left, (*self._metadata(metadata), wants_status))
+
     def metadata(self, model: str, *, version: str = "", timeout: float | None = None) -> Flow[ModelInfo]:
         """What a model takes and gives."""
         request = pb.ModelMetadataRequest(name=model, version=version)

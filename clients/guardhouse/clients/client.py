@@ -1,7 +1,7 @@
 """The client for ordinary code: calls that wait for their answer."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from functools import partial
 from typing import Any, Self
 
@@ -12,7 +12,8 @@ from guardhouse.protos import guardhouse_pb2_grpc, inference_pb2_grpc
 
 from .base import BaseClient
 from .calls import Answer, Flow, Metadata, Send, T, Wait
-from .messages import Identity, ModelInfo, Parameter, Result, ServerInfo
+from .errors import from_rpc
+from .messages import Identity, ModelInfo, Parameter, Result, ServerInfo, streamed
 
 
 class Client(BaseClient):
@@ -76,6 +77,50 @@ class Client(BaseClient):
                 raw=raw,
             )
         )
+
+    def stream(
+        self,
+        model: str,
+        inputs: Mapping[str, npt.ArrayLike] | npt.ArrayLike,
+        *,
+        version: str = "",
+        outputs: Iterable[str] | None = None,
+        parameters: Mapping[str, Parameter] | None = None,
+        request_id: str = "",
+        timeout: float | None = None,
+        metadata: Metadata = (),
+    ) -> Generator[Result, None, None]:
+        """Ask a model that gives many answers, and yield each as it comes.
+
+        Takes what `infer` takes and raises what it raises, also after some answers; it never tries again.
+        Closing the generator, or leaving it, ends the call and the model's work. The trace's id comes last,
+        so results have none.
+        """
+        step = self._drive(
+            self._calls.question(
+                model,
+                inputs,
+                version=version,
+                outputs=outputs,
+                parameters=parameters,
+                request_id=request_id,
+                timeout=timeout,
+                metadata=metadata,
+            )
+        )
+        call = self._stubs[0].ModelStreamInfer(
+            iter((step.request,)),
+            timeout=step.timeout,
+            metadata=step.metadata,
+            wait_for_ready=self._wait_for_ready,
+        )
+        try:
+            for message in call:
+                yield streamed(message)
+        except grpc.RpcError as failure:
+            raise from_rpc(failure) from failure
+        finally:
+            call.cancel()
 
     def metadata(self, model: str, *, version: str = "", timeout: float | None = None) -> ModelInfo:
         """Return what the model takes and gives."""

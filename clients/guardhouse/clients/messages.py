@@ -176,6 +176,13 @@ def result(response: pb.ModelInferResponse, trace_id: str) -> Result:
         raise ServerError(message, code=StatusCode.INTERNAL, trace_id=trace_id) from error
 
 
+def streamed(message: pb.ModelStreamInferResponse) -> Result:
+    """One answer of a stream. Raises ServerError for a mistake that other servers tell without a status."""
+    if message.error_message:
+        raise ServerError(" ".join(message.error_message.split()))
+    return result(message.infer_response, "")
+
+
 def model_info(response: pb.ModelMetadataResponse) -> ModelInfo:
     """Return a model's metadata as plain values."""
     inputs, outputs = (
