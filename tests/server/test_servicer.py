@@ -76,9 +76,11 @@ def question(*, raw: bool = True, **fields: Any) -> Any:
 def test_only_the_core_methods_and_the_stream_are_served(served: dict[str, Any]) -> None:
     """The other methods that the protocol file declares do not exist on the server."""
     assert sorted(path.rpartition("/")[2] for path in served) == [
+        "ModelConfig",
         "ModelInfer",
         "ModelMetadata",
         "ModelReady",
+        "ModelStatistics",
         "ModelStreamInfer",
         "ServerLive",
         "ServerMetadata",

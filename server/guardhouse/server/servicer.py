@@ -8,19 +8,24 @@ guard does, with `Refusal`; any other exception is the model's, and the chain ke
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
-from contextlib import aclosing
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping
+from contextlib import aclosing, contextmanager
+from time import perf_counter_ns
 from typing import Any
 
 import grpc
 
+from guardhouse.interceptors.call import CURRENT
 from guardhouse.interceptors.refusal import Refusal
 from guardhouse.interceptors.validation.signature import Tensor, check_signature
 from guardhouse.protos import inference_pb2 as pb
 from guardhouse.protos.inference_pb2_grpc import GRPCInferenceServiceServicer
 
+from .model_config import config_of
 from .models import Model, Models
 from .models.base import Array
+from .statistics import Run, Statistics
 from .streaming import EMPTY_FINAL, answered, marked
 from .tensors import decode, encode, parameters
 
@@ -31,6 +36,8 @@ MESSAGES: dict[str, tuple[Any, Any]] = {
     "ServerMetadata": (pb.ServerMetadataRequest, pb.ServerMetadataResponse),
     "ModelReady": (pb.ModelReadyRequest, pb.ModelReadyResponse),
     "ModelMetadata": (pb.ModelMetadataRequest, pb.ModelMetadataResponse),
+    "ModelConfig": (pb.ModelConfigRequest, pb.ModelConfigResponse),
+    "ModelStatistics": (pb.ModelStatisticsRequest, pb.ModelStatisticsResponse),
     "ModelInfer": (pb.ModelInferRequest, pb.ModelInferResponse),
 }
 
@@ -62,6 +69,7 @@ class Inference(GRPCInferenceServiceServicer):
     ) -> None:
         self._models = models
         self._is_ready = is_ready
+        self._sums = {(model.name, model.version): Statistics() for model in models}
         self._identity = pb.ServerMetadataResponse(name=name, version=version)
 
     async def ServerLive(self, request: pb.ServerLiveRequest, context: Any) -> pb.ServerLiveResponse:
@@ -94,6 +102,19 @@ class Inference(GRPCInferenceServiceServicer):
             outputs=_metadata(model.signature.outputs),
         )
 
+    async def ModelConfig(self, request: pb.ModelConfigRequest, context: Any) -> pb.ModelConfigResponse:
+        """What runs one model, and its tensors."""
+        return pb.ModelConfigResponse(config=config_of(self._find(request.name, request.version)))
+
+    async def ModelStatistics(
+        self, request: pb.ModelStatisticsRequest, context: Any
+    ) -> pb.ModelStatisticsResponse:
+        """What one version of a model, or each of them, has done since it was loaded."""
+        self._find(request.name, request.version)
+        versions = [request.version] if request.version else self._models.versions(request.name)
+        found = [self._sums[request.name, version].message(request.name, version) for version in versions]
+        return pb.ModelStatisticsResponse(model_stats=found)
+
     async def ModelInfer(self, request: pb.ModelInferRequest, context: Any) -> pb.ModelInferResponse:
         """Ask the model; answer in the form, raw or typed, of the question.
 
@@ -105,8 +126,15 @@ class Inference(GRPCInferenceServiceServicer):
         model = self._find(request.model_name, request.model_version)
         if model.streams:
             raise Refusal("MODEL_STREAMS")
-        check_signature(request, model.signature)
-        return _response(request, model, await model.infer(decode(request), _parameters(request)))
+        with self._counted(model) as run:
+            check_signature(request, model.signature)
+            inputs = decode(request)
+            ready = run.taken(perf_counter_ns())
+            given = await model.infer(inputs, _parameters(request))
+            done = run.computed(ready, perf_counter_ns())
+            response = _response(request, model, given)
+            run.given(done, perf_counter_ns())
+        return response
 
     async def ModelStreamInfer(
         self, request_iterator: AsyncIterator[pb.ModelInferRequest], context: Any
@@ -123,12 +151,33 @@ class Inference(GRPCInferenceServiceServicer):
         if not model.streams:
             yield marked(await self.ModelInfer(request, None), last=True)
             return
-        check_signature(request, model.signature)
-        async with aclosing(model.stream(decode(request), _parameters(request))) as given:
-            async for outputs in given:  # which of them is the last is not known before the end
-                yield marked(_response(request, model, outputs), last=False)
+        with self._counted(model) as run:
+            check_signature(request, model.signature)
+            inputs = decode(request)
+            mark = run.taken(perf_counter_ns())
+            async with aclosing(model.stream(inputs, _parameters(request))) as given:
+                async for outputs in given:  # which of them is the last is not known before the end
+                    mark = run.computed(mark, perf_counter_ns())
+                    response = marked(_response(request, model, outputs), last=False)
+                    run.given(mark, perf_counter_ns())
+                    yield response
+                    mark = perf_counter_ns()
         if request.parameters and request.parameters.get(EMPTY_FINAL, NOTHING).bool_param:
             yield marked(_headed(request, model), last=True)
+
+    @contextmanager
+    def _counted(self, model: Model) -> Iterator[Run]:
+        """One question to *model*, in its statistics however it ends."""
+        call, sums = CURRENT.get(None), self._sums[model.name, model.version]
+        queued = call.queue_ns if call is not None else 0  # that of earlier questions too, after the first
+        run = Run(perf_counter_ns(), queued if call is not None and call.requests <= 1 else 0)
+        try:
+            yield run
+        except BaseException:
+            sums.failed(run, perf_counter_ns())
+            raise
+        run.in_threads = call.queue_ns - queued if call is not None else 0
+        sums.answered(run, perf_counter_ns(), time.time())
 
     def _find(self, name: str, version: str) -> Model:
         model = self._models.get(name, version)
